@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
-use windrow_format::regular_file;
+use windrow_format::{durable, regular_file};
 use windrow_model::{Code, Escape, Failure};
 
 /// Most bytes of a token file.
@@ -70,12 +70,8 @@ impl Token {
     }
 
     fn make(path: &Path) -> Result<Token, Failure> {
-        let mut bytes = [0; 32];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-                .map_err(|e| unwritable(path, &format!("the system has no random bytes: {e}")))?;
-        }
+        let bytes: [u8; 32] =
+            durable::random().map_err(|e| unwritable(path, &format!("the system has no random bytes: {e}")))?;
         let secret: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         // Written to another name and linked, so that a reader never sees half a token and the first of two writers
         // wins.

@@ -1,6 +1,7 @@
 //! The ids of new jobs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+use windrow_format::durable;
 use windrow_model::JobId;
 
 /// An id that no other job has: a UUID of version 7, so ids ascend with the time of day.
@@ -8,11 +9,7 @@ use windrow_model::JobId;
 /// # Errors
 /// The system gives no random bytes.
 pub(crate) fn new_job_id() -> std::io::Result<JobId> {
-    let mut random = [0; 10];
-    let mut filled = 0;
-    while filled < random.len() {
-        filled += rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
+    let random = durable::random()?;
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     Ok(JobId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()))
 }
