@@ -1,6 +1,5 @@
 //! Repeats idempotent calls while the coordinator restarts.
 
-use std::time::Duration;
 use tokio::time::sleep;
 use windrow_model::{Code, Failure};
 use windrow_net::{Backoff, Contact};
@@ -28,7 +27,7 @@ pub(super) async fn until_connected<T>(
 }
 
 async fn repeated<T>(may: impl Fn() -> bool, call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    let mut backoff = Backoff::reconnect();
     loop {
         match call().await {
             Err(failure) if failure.code == Code::Unreachable && may() && backoff.tries() < TRIES_MAX => {
