@@ -198,7 +198,8 @@ impl Cluster {
         until_answered(async || self.places_of(name).await).await
     }
 
-    async fn places_of(&self, name: &str) -> Result<(DatasetStatus, Vec<ChunkPlace>), Failure> {
+    /// [`Cluster::dataset`] with one try.
+    pub(super) async fn places_of(&self, name: &str) -> Result<(DatasetStatus, Vec<ChunkPlace>), Failure> {
         let mut client = clients::data(self.connection.clone());
         let mut stream = answered(client.get(v1::GetDatasetRequest { name: name.to_string() }).await)?;
         let incomplete = || Failure::new(Code::BadRequest, "an incomplete answer about a dataset");

@@ -143,7 +143,7 @@ impl<'a> PutStream<'a> {
 
     /// The version of the dataset under the name, if it holds exactly what this put holds.
     async fn recorded(&self) -> Result<Option<u64>, Failure> {
-        let (status, places) = match self.cluster.dataset(&self.begin.name).await {
+        let (status, places) = match self.cluster.places_of(&self.begin.name).await {
             Ok(found) => found,
             Err(failure) if failure.code == Code::DatasetNotFound => return Ok(None),
             Err(failure) => return Err(failure),
