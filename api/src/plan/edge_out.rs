@@ -12,7 +12,6 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 use windrow_engine::{EngineError, Partitioning, PlainEdge};
-use windrow_model::counters::names;
 use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
 /// The layout of one collection for its reader.
@@ -79,10 +78,7 @@ where
     let mut sink = EdgeSink { edge, write, scratch: Scratch::default(), cx, emitted: 0, types };
     chain.run(cx, &mut sink)?;
     cx.outcome()?;
-    cx.count(names::RECORDS_EMITTED, sink.emitted);
-    let result = sink.edge.finish()?;
-    cx.count_edge(&result);
-    Ok(OutputReport::Edge(result.segments))
+    Ok(cx.emitted(sink.emitted, sink.edge.finish()?))
 }
 
 /// Adds, for every branch, a stage that writes its records into an edge of this layout.

@@ -14,7 +14,9 @@ use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
 use windrow_model::counters::names;
-use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput};
+use windrow_model::{
+    Chunk, Code, Counters, Failure, FileRange, OutputReport, RecordPlace, Task, TaskInput, TaskOutput,
+};
 
 /// One attempt, as its code sees it. It lives on the thread that runs the attempt.
 pub(crate) struct TaskCx<'t> {
@@ -295,10 +297,13 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    pub(crate) fn count_edge(&self, result: &windrow_engine::EdgeResult) {
-        self.count(names::RECORDS_SHUFFLED, result.segments.iter().map(|s| s.records).sum());
-        self.count(names::BYTES_SHUFFLED, result.segments.iter().map(|s| s.length).sum());
-        self.count_spilled((result.runs, result.spilled_bytes));
+    /// Counts what the task has emitted into an edge, and returns the report of the edge.
+    pub(crate) fn emitted(&self, records: u64, edge: windrow_engine::EdgeResult) -> OutputReport {
+        self.count(names::RECORDS_EMITTED, records);
+        self.count(names::RECORDS_SHUFFLED, edge.segments.iter().map(|s| s.records).sum());
+        self.count(names::BYTES_SHUFFLED, edge.segments.iter().map(|s| s.length).sum());
+        self.count_spilled((edge.runs, edge.spilled_bytes));
+        OutputReport::Edge(edge.segments)
     }
 }
 
@@ -377,4 +382,4 @@ pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -
 pub(crate) struct StageFn(pub Arc<RunStage>);
 
 /// Runs one task of a stage and returns its outputs.
-pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<windrow_model::OutputReport>> + Send + Sync;
+pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<OutputReport>> + Send + Sync;

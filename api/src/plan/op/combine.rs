@@ -3,7 +3,6 @@
 use crate::combiner::Combiner;
 use crate::data::arena::Arena;
 use crate::data::datum::{Datum, IntoDatum, Key, Reader};
-use crate::data::decode_error::DecodeError;
 use crate::data::emitter::Push;
 use crate::data::values::GROUPS_PER_CHECK;
 use crate::plan::chain::Chain;
@@ -75,7 +74,7 @@ impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
     }
     #[inline]
     fn decode(&self, bytes: &[u8]) -> Result<C::Acc, EngineError> {
-        self.combiner.decode(bytes).map_err(|e: DecodeError| EngineError::Decode(e.to_string()))
+        self.combiner.decode(bytes).map_err(undecodable_there)
     }
     #[inline]
     fn heap_bytes(&self, acc: &C::Acc) -> usize {
@@ -122,10 +121,7 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     cx.take_any_order();
     chain.run(cx, &mut sink)?;
     cx.outcome()?;
-    cx.count(names::RECORDS_EMITTED, sink.emitted);
-    let result = sink.edge.finish()?;
-    cx.count_edge(&result);
-    Ok(OutputReport::Edge(result.segments))
+    Ok(cx.emitted(sink.emitted, sink.edge.finish()?))
 }
 
 /// Reads accumulators, merges those of one key and finishes them: in key order, unless the consumer allows any order.
