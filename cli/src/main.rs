@@ -19,8 +19,9 @@ use output::Format;
 use settings::Settings;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use windrow_model::Failure;
+use windrow_net::daemon_runtime;
 
 fn main() -> ExitCode {
     let given: Vec<OsString> = std::env::args_os().collect();
@@ -75,7 +76,7 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
 
 /// One thread is enough to wait for answers, and starts fastest.
 fn on_one_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(exit::no_runtime)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(exit::no_runtime)?;
     block_on(runtime, work)
 }
 
@@ -83,7 +84,7 @@ fn on_one_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Ex
 /// would cost a dozen wake-ups between them. The limits of the process are checked before anything is touched.
 fn as_daemon(name: &str, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     process_limits::prepare(name)?;
-    block_on(process_limits::runtime().map_err(exit::no_runtime)?, work)
+    block_on(daemon_runtime(&mut Builder::new_current_thread()).map_err(exit::no_runtime)?, work)
 }
 
 fn block_on(runtime: Runtime, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {

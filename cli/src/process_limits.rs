@@ -7,8 +7,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::sync::RwLock;
 use std::thread;
-use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
 use windrow_model::{Code, Failure};
 
 /// Descriptors with which a daemon serves at all: its files, its listener and a few connections.
@@ -20,8 +18,6 @@ const DESCRIPTORS_WANTED: u64 = 1 << 16;
 const THREADS_MIN: usize = 12;
 /// Of the threads that only show that they can be started.
 const STACK_BYTES: usize = 64 << 10;
-/// How long an idle thread for blocking calls stays: for good.
-const KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Raises the limit on descriptors, and checks that it and the limit on threads are enough for `daemon`.
 ///
@@ -74,17 +70,6 @@ fn too_few_threads(daemon: &str, needed: usize, started: usize, e: &io::Error) -
          threads (`ulimit -u` counts those of all programs of this user; TasksMax= of a systemd unit, pids of a container)"
     );
     Failure::new(Code::IoError, what)
-}
-
-/// A runtime of one thread whose threads for blocking calls stay once they were started. The runtime panics where it has none
-/// and cannot start one; as long as it has one, calls wait for it.
-///
-/// # Errors
-/// The system gives no epoll.
-pub fn runtime() -> io::Result<Runtime> {
-    let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(KEPT).build()?;
-    runtime.spawn_blocking(|| ());
-    Ok(runtime)
 }
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 //! behind no segment, and related steps need no wake-ups of other threads.
 
 use std::io;
-use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
-
-/// How long an idle thread for blocking calls stays: for good.
-const KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+use windrow_net::daemon_runtime;
 
 /// The threads; dropping it ends their tasks.
 #[derive(Debug)]
@@ -15,11 +12,7 @@ pub struct Transfers(Option<Runtime>);
 impl Transfers {
     /// As many threads as cores.
     pub fn start() -> io::Result<Transfers> {
-        let mut builder = Builder::new_multi_thread();
-        let runtime = builder.thread_name("transfer").enable_all().thread_keep_alive(KEPT).build()?;
-        // The first thread for blocking calls, which stays: without one they would wait for a thread that cannot be started.
-        runtime.spawn_blocking(|| ());
-        Ok(Transfers(Some(runtime)))
+        daemon_runtime(Builder::new_multi_thread().thread_name("transfer")).map(|runtime| Transfers(Some(runtime)))
     }
 
     /// For spawning tasks on these threads.
