@@ -39,6 +39,7 @@ mod staging;
 mod stat_cache;
 mod temporary;
 #[cfg(test)]
+#[path = "../../attempts/src/testing.rs"]
 mod testing;
 #[cfg(test)]
 mod transfer_tests;
