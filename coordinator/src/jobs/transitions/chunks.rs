@@ -43,27 +43,15 @@ impl Jobs {
     /// Takes the attempts of all jobs whose chunks have their copies, in the order of their ids.
     pub fn take_copied(&mut self, is_copied: impl Fn(&[Digest]) -> bool) -> Vec<(AttemptId, WorkerId)> {
         let mut copied = Vec::new();
-        for id in self.index.copying.iter().copied().collect::<Vec<_>>() {
-            let done = |publishing: &Publishing| is_copied(&publishing.digests);
-            let any = match &self.table[&id].phase {
-                JobPhase::Running(running) => running.publishing.values().any(done),
-                _ => false,
-            };
-            if any {
-                self.change(id, |phase, _| match phase {
-                    JobPhase::Running(mut running) => {
-                        running.publishing.retain(|attempt, publishing| {
-                            let is_done = done(publishing);
-                            if is_done {
-                                copied.push((*attempt, publishing.worker));
-                            }
-                            !is_done
-                        });
-                        to(JobPhase::Running(running), ())
-                    }
-                    other => stay(other),
-                });
-            }
+        for id in self.index.copying.clone() {
+            self.change(id, |phase, _| match phase {
+                JobPhase::Running(mut running) => {
+                    let done = running.publishing.extract_if(.., |_, publishing| is_copied(&publishing.digests));
+                    copied.extend(done.map(|(attempt, publishing)| (attempt, publishing.worker)));
+                    to(JobPhase::Running(running), ())
+                }
+                other => stay(other),
+            });
         }
         copied
     }
