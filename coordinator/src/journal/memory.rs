@@ -75,16 +75,8 @@ impl JobStore for MemoryStore {
                     }
                 }
                 Record::Spec(spec) => {
-                    let job = RunningJob {
-                        spec: spec.clone(),
-                        split: None,
-                        published: Vec::new(),
-                        bad_records: Vec::new(),
-                        failures: Vec::new(),
-                        uncharged: Vec::new(),
-                        datasets_done: false,
-                        tries: self.tries.get(&spec.id).copied().unwrap_or(0),
-                    };
+                    let tries = self.tries.get(&spec.id).copied().unwrap_or(0);
+                    let job = RunningJob { tries, ..RunningJob::new(spec.clone()) };
                     self.running.entry(spec.id).or_insert(job);
                 }
                 Record::Split(id, split) => {

@@ -70,6 +70,22 @@ pub struct RunningJob {
     pub tries: u32,
 }
 
+impl RunningJob {
+    /// A job of which nothing but the submit is recorded.
+    pub fn new(spec: Box<JobSpec>) -> RunningJob {
+        RunningJob {
+            spec,
+            split: None,
+            published: Vec::new(),
+            bad_records: Vec::new(),
+            failures: Vec::new(),
+            uncharged: Vec::new(),
+            datasets_done: false,
+            tries: 0,
+        }
+    }
+}
+
 /// The identity of a journal, and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

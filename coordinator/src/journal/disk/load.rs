@@ -81,19 +81,7 @@ impl DiskStore {
         let mut jobs = BTreeMap::new();
         for (id, spec) in self.entries(SPECS)? {
             let spec = Box::new(rows::decode_spec(&spec).map_err(|e| self.corrupt("a job", &e))?);
-            jobs.insert(
-                id,
-                RunningJob {
-                    spec,
-                    split: None,
-                    published: Vec::new(),
-                    bad_records: Vec::new(),
-                    failures: Vec::new(),
-                    uncharged: Vec::new(),
-                    datasets_done: false,
-                    tries: 0,
-                },
-            );
+            jobs.insert(id, RunningJob::new(spec));
         }
         for (id, split) in self.entries(SPLITS)? {
             if let Some(job) = jobs.get_mut(&id) {
