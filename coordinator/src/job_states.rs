@@ -4,7 +4,7 @@
 //! call can report a state that a crash would undo. The scheduler adds numbers (tasks, bytes, counters) to a durable state; a state of
 //! its own that is not durable yet is shown as the one before.
 
-use crate::journal::Durable;
+use crate::journal::{Durable, JobRecord};
 use std::collections::BTreeMap;
 use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobState, JobStatus, KeptBytes, StageStatus, TaskTotals};
 
@@ -24,6 +24,12 @@ pub(crate) struct Past {
     pub spec: Option<Digest>,
     /// Whether it collects anything; unknown for jobs of earlier releases.
     pub collects: Option<bool>,
+}
+
+impl From<JobRecord> for Past {
+    fn from(record: JobRecord) -> Past {
+        Past { status: record.status, spec: record.spec, collects: record.collects }
+    }
 }
 
 #[derive(Default)]

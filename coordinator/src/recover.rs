@@ -95,7 +95,7 @@ pub(crate) async fn recover(
     for mut record in records {
         let id = record.status.id;
         if record.status.state.is_final() {
-            past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
+            past.insert(id, record.into());
             continue;
         }
         match rows.remove(&id) {
@@ -104,7 +104,7 @@ pub(crate) async fn recover(
                 let failure = Failure::new(Code::Internal, "the journal has only its name");
                 interrupt(&mut record.status, Code::Interrupted, &failure);
                 over.push(record.clone().into());
-                past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
+                past.insert(id, record.into());
             }
         }
     }
@@ -135,7 +135,7 @@ pub(crate) async fn recover(
             let what = format!("the coordinator ended {tries} times while it worked on the paths of the job");
             interrupt(&mut record.status, Code::PlanningCrashed, &Failure::new(Code::PlanningCrashed, what));
             over.push(record.clone().into());
-            past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
+            past.insert(id, record.into());
             continue;
         }
         let alone = tries > 0 && touches_paths(&row);
@@ -157,7 +157,7 @@ pub(crate) async fn recover(
                 remove_staging(id, folders.map(Path::to_path_buf).collect(), storage).await;
                 interrupt(&mut record.status, Code::Interrupted, &failure);
                 over.push(record.clone().into());
-                past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
+                past.insert(id, record.into());
             }
         }
         // The tries of a commit stay counted, since the commit is the next step.
