@@ -176,6 +176,7 @@ fn at_most(mut status: JobStatus, durable: JobState) -> JobStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::job_status;
 
     fn job(n: u16) -> JobId {
         let mut bytes = [0; 16];
@@ -188,23 +189,8 @@ mod tests {
         let past = |n| {
             let failure = Failure::new(Code::UserError, "m".repeat(message));
             let stage = StageStatus { label: "s".repeat(label), ..StageStatus::default() };
-            let status = JobStatus {
-                id: job(n),
-                name: String::new(),
-                state: JobState::Failed,
-                stages: vec![stage],
-                tasks: TaskTotals::default(),
-                attempts: 0,
-                backups: 0,
-                counters: Default::default(),
-                error: Some(failure),
-                waiting: None,
-                outputs: Vec::new(),
-                submitted_unix_ms: 0,
-                elapsed_ms: 0,
-                failures: Vec::new(),
-                left_out: Vec::new(),
-            };
+            let ended = job_status(job(n), JobState::Failed);
+            let status = JobStatus { stages: vec![stage], error: Some(failure), ..ended };
             (job(n), Past { status, spec: None, collects: None })
         };
         JobStates::new((0..jobs).map(past).collect(), BTreeMap::new())
