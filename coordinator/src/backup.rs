@@ -4,6 +4,7 @@
 //! folder is taken to be an older copy. Either way the next epoch is above every one that was reached since the copy was made,
 //! and workers that have seen newer journals are admitted; chunks that the copy does not know are orphans then.
 
+use crate::data_folder::{ARTIFACTS, JOURNAL, damage_mark};
 use crate::dump;
 use crate::error::Error;
 use crate::journal::{DiskStore, JobStore};
@@ -18,7 +19,6 @@ use windrow_model::ClusterId;
 
 /// The journal in a backup.
 pub const DUMP: &str = "journal.dump";
-const JOURNAL: &str = "journal.redb";
 
 /// What was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +60,13 @@ fn import(journal: &Path, data_dir: &Path, backup: &Path) -> Result<(), Error> {
     let dump = backup.join(DUMP);
     let file = regular_file::open(&dump).map_err(Error::data_dir(&dump, "open the backup"))?;
     let rows = dump::read(BufReader::new(file)).map_err(Error::data_dir(&dump, "read the backup"))?;
-    copy_files(&backup.join("artifacts"), &data_dir.join("artifacts"))?;
+    copy_files(&backup.join(ARTIFACTS), &data_dir.join(ARTIFACTS))?;
     let token = data_dir.join("token");
     if !token.exists() {
         copy_one(&backup.join("token"), &token)?;
     }
     // A journal that was found damaged is not this one.
-    let mark = journal.with_extension("damaged");
+    let mark = damage_mark(journal);
     match fs::remove_file(&mark) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::data_dir(&mark, "remove the mark")(e)),
         _ => {}

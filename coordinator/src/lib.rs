@@ -10,6 +10,7 @@ mod backup;
 mod claims;
 mod commit;
 mod config;
+mod data_folder;
 mod driver;
 mod dump;
 mod earlier_staging;
@@ -52,6 +53,7 @@ pub use windrow_datasets::{EpochRecord, Lineage, OrphanChanges, OrphanRule, Orph
 
 use artifacts::Artifacts;
 use claims::Claims;
+use data_folder::{ARTIFACTS, JOURNAL, STAGING};
 use driver::{Driver, Start};
 use journal::Journal;
 use lock::lock_data_dir;
@@ -75,7 +77,7 @@ pub fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
     private::create_folders(data_dir).map_err(Error::data_dir(data_dir, "make the data folder"))?;
     let data_dir = data_dir.canonicalize().map_err(Error::data_dir(data_dir, "find the data folder"))?;
     let close = Error::data_dir(&data_dir, "close the data folder to other users");
-    private::tighten(&data_dir, &["artifacts", "staging"]).map_err(close)?;
+    private::tighten(&data_dir, &[ARTIFACTS, STAGING]).map_err(close)?;
     Ok(data_dir)
 }
 
@@ -84,7 +86,7 @@ pub fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
 pub async fn run(config: Config, incoming: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let data_dir = prepare(&config.data_dir)?;
     let _lock = lock_data_dir(&data_dir)?;
-    let store = DiskStore::open(&data_dir.join("journal.redb"))?;
+    let store = DiskStore::open(&data_dir.join(JOURNAL))?;
     run_on(config, Box::new(store), incoming, shutdown).await
 }
 
@@ -95,11 +97,11 @@ pub async fn run_on(
     incoming: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let artifacts = Artifacts::open(config.data_dir.join("artifacts"))?;
+    let artifacts = Artifacts::open(config.data_dir.join(ARTIFACTS))?;
     let claims = Claims::default();
     let storage = StorageCalls::new(config.storage_timeout);
     let recovered = recover::recover(&mut *store, &claims, &storage).await?;
-    let notes = StagingLog::open(config.data_dir.join("staging"))?;
+    let notes = StagingLog::open(config.data_dir.join(STAGING))?;
     // Before a client can submit one of those jobs again.
     let mut unrecorded =
         notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect(), &storage).await;

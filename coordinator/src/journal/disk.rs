@@ -12,6 +12,7 @@ mod write;
 use super::record::{Identity, JobRecord, KeptResult, Record, RunningJob};
 use super::rows;
 use super::store::{JobStore, Snapshot};
+use crate::data_folder::damage_mark;
 use crate::error::Error;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ impl DiskStore {
         if !path.exists() {
             open::create(path, |_| Ok(())).map_err(|e| journal(false, format!("it cannot be made: {e}")))?;
         }
-        let mark = path.with_extension("damaged");
+        let mark = damage_mark(path);
         if mark.exists() {
             let what = format!("it was found damaged; when it is restored, delete {}", mark.escaped());
             return Err(journal(true, what));
