@@ -9,10 +9,10 @@ use crate::dump;
 use crate::error::Error;
 use crate::journal::{DiskStore, JobStore};
 use crate::lock::lock_data_dir;
+use crate::wall_clock::unix_ms;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
 use windrow_model::ClusterId;
@@ -50,8 +50,7 @@ pub fn restore(data_dir: &Path, backup: Option<&Path>, cluster: Option<ClusterId
         None => {}
     }
     let mut store = DiskStore::open(&journal)?;
-    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    store.mark_restored(unix_s, cluster)?;
+    store.mark_restored(unix_ms() / 1_000, cluster)?;
     let (datasets, jobs, running) = (store.load_datasets()?, store.load()?, store.load_running()?);
     Ok(Restored { datasets: datasets.len() as u64, jobs: jobs.len() as u64, running: running.len() as u64 })
 }
