@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use windrow_format::durable::{self, Durability};
@@ -40,8 +40,7 @@ pub(crate) struct ResultFiles {
 impl ResultFiles {
     /// Opens the folder, removes the files of all jobs but `known` ones, and starts the thread.
     pub fn open(folder: PathBuf, known: &BTreeSet<JobId>) -> Result<ResultFiles, Error> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(Error::data_dir(&folder, "make the folder of results"))?;
+        private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of results"))?;
         for entry in fs::read_dir(&folder).map_err(Error::data_dir(&folder, "list the results"))?.flatten() {
             let job = entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok());
             if job.is_some_and(|job| !known.contains(&job)) {
