@@ -65,6 +65,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use windrow_format::private;
 use windrow_net::{Role, Server};
 use windrow_store::StorageCalls;
@@ -130,7 +131,9 @@ pub async fn run_on(
     let (stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
 
-    let _collector = AbortOnDrop(tokio::spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept)));
+    // Ends with this function.
+    let mut collector = JoinSet::new();
+    collector.spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept));
     let routes = rpc::routes(&config, mailbox, artifacts, files);
     let (end_serving, serving_ends) = oneshot::channel::<()>();
     let server = Server { insecure: config.insecure, ..Server::new(Role::Coordinator, config.token, config.tls) };
@@ -181,12 +184,5 @@ async fn collect(mailbox: Mailbox, artifacts: Artifacts, kept: Duration) {
             Ok(Err(e)) => tracing::warn!("unused artifacts stay: {e}"),
             Err(e) => tracing::warn!("unused artifacts stay: {e}"),
         }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
