@@ -1,11 +1,10 @@
 //! A collected result as a stream: its small blobs from memory, the others from their file, piece by piece.
 
-use super::{PIECE_BYTES, refuse};
+use super::{PIECE_BYTES, give, refuse};
 use crate::mailbox::{Mailbox, Message};
 use crate::result_files::ResultFiles;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::Status;
@@ -17,8 +16,6 @@ use windrow_scheduler::{Collected, CollectedBlob};
 pub(crate) const READERS_MAX: usize = 64;
 /// Pieces of one result that wait for its client: 64 clients that read slowly hold less than 200 MiB.
 pub(super) const WAITING_MAX: usize = 2;
-/// A client that reads nothing of a result for this time counts as gone.
-const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 type Send = mpsc::Sender<Result<v1::CollectedBlob, Status>>;
 
@@ -36,11 +33,7 @@ pub(super) async fn send_result(
     let own = send.clone();
     let runtime = Handle::current();
     let sent = tokio::task::spawn_blocking(move || {
-        let give = |data: v1::CollectedBlob| {
-            let sent = runtime.block_on(tokio::time::timeout(PIECE_PATIENCE, own.send(Ok(data))));
-            sent.is_ok_and(|sent| sent.is_ok())
-        };
-        send_all(job, &collected, &files, &give)
+        send_all(job, &collected, &files, &|data| runtime.block_on(give(&own, Ok(data))))
     })
     .await;
     match sent {
@@ -98,6 +91,7 @@ fn send_all(
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::time::Duration;
     use tokio::sync::oneshot;
 
     const BLOB_BYTES: usize = 13 << 20;
