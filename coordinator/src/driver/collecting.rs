@@ -62,7 +62,7 @@ impl Driver {
             return self.step(Event::AttemptFailed { worker, attempt, failure });
         }
         // The scheduler gets no other sign of the worker meanwhile.
-        self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
+        self.note_alive(worker);
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result| {
             let report = Box::new(report);

@@ -11,7 +11,7 @@ use windrow_scheduler::Event;
 impl Driver {
     /// A granted attempt has placed its parts. May be reported again.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
-        self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
+        self.note_alive(worker);
         // The chunks of an attempt that does not publish on this worker are not kept. The scheduler decides about the attempt.
         if !self.scheduler.is_publishing(worker, attempt) {
             return self.step(Event::Published { worker, attempt });

@@ -159,11 +159,11 @@ impl Driver {
             }
             Report::Published { attempt, chunks } => self.handle_published(worker, attempt, &chunks),
             Report::Chunks(report) => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
+                self.note_alive(worker);
                 self.handle_chunk_report(worker, report);
             }
             Report::StagingChecked { request, failure } => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
+                self.note_alive(worker);
                 match self.checks.answered(request, worker, failure) {
                     Some(Answer::Counted(job)) => self.plan_if_checked(job),
                     Some(Answer::TakenIn(job)) => self.step(Event::TakenIn { job, worker }),
@@ -172,6 +172,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// A worker has sent something that the scheduler does not see.
+    pub fn note_alive(&mut self, worker: WorkerId) {
+        self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
     }
 
     pub fn handle_session_ended(&mut self, session: SessionId, worker: WorkerId) {
