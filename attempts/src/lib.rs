@@ -34,6 +34,4 @@ pub use needs::Needs;
 pub use state::Attempts;
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;

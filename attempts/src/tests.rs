@@ -1,13 +1,13 @@
 //! The state machine of attempts, driven by events.
 
 use crate::state::{Executor, KILLED_STARTS_MAX, State};
-use crate::testing::{attempt, job, task};
 use crate::*;
 use std::collections::BTreeMap;
 use windrow_model::{
     AttemptId, Code, Epoch, Failure, Incarnation, OutputReport, PartReport, Segment, SegmentRef, StageId, TaskId,
     TaskInput, TaskOutput, TaskReport, WorkerId,
 };
+use windrow_sim::samples::{attempt, job_id as job, task};
 
 const J: u8 = 1;
 

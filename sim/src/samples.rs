@@ -3,6 +3,7 @@
 use windrow_model::*;
 use windrow_scheduler::StageChunks;
 
+/// The id of job `n`.
 pub fn job_id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
 }
@@ -111,6 +112,21 @@ pub fn spec(n: u8, plan: Plan, options: JobOptions) -> JobSpec {
         binary: Digest([1; 32]),
         options,
     }
+}
+
+/// The first attempt of task `index` of stage 0.
+pub fn attempt(job: u8, index: u32) -> AttemptId {
+    AttemptId {
+        task: TaskId { job: job_id(job), stage: StageId(0), index },
+        number: 0,
+        epoch: Epoch(1),
+        incarnation: Incarnation(1),
+    }
+}
+
+/// A task without inputs.
+pub fn task(attempt: AttemptId, outputs: Vec<TaskOutput>) -> Box<Task> {
+    Box::new(Task { attempt, inputs: vec![TaskInput::Inline(vec![])], outputs, job_input_bytes: 0 })
 }
 
 /// `n` chunks of one file for a source stage.

@@ -39,9 +39,6 @@ mod staging;
 mod stat_cache;
 mod temporary;
 #[cfg(test)]
-#[path = "../../attempts/src/testing.rs"]
-mod testing;
-#[cfg(test)]
 mod transfer_tests;
 mod transfers;
 mod trash;

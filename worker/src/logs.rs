@@ -208,7 +208,7 @@ impl Logs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{attempt, job};
+    use windrow_sim::samples::{attempt, job_id as job};
 
     fn text(pieces: &[Piece]) -> String {
         pieces.iter().map(|p| String::from_utf8_lossy(&p.1)).collect()

@@ -102,9 +102,9 @@ impl Neighbours {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
-    use crate::testing::attempt;
     use std::fs;
     use windrow_model::Segment;
+    use windrow_sim::samples::attempt;
 
     fn segment(worker: WorkerId, n: u32, offset: u64) -> SegmentRef {
         let segment = Segment { partition: 0, offset, length: 3, records: 1, raw_length: 3, digest: 0 };

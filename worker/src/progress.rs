@@ -128,9 +128,9 @@ fn permille(chunk: &Chunk, thread: &Now) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::attempt;
     use windrow_format::crumbs::Place;
     use windrow_model::{FileIdentity, FileRange};
+    use windrow_sim::samples::attempt;
 
     fn chunk() -> Chunk {
         let range = |path: &str, offset, length| FileRange {

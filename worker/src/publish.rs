@@ -107,9 +107,9 @@ fn place_parts(
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
-    use crate::testing::attempt;
     use std::fs;
     use std::sync::Arc;
+    use windrow_sim::samples::attempt;
 
     #[test]
     fn part_is_named_by_task_and_republish_is_idempotent() {

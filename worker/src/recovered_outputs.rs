@@ -97,11 +97,11 @@ fn folders(path: PathBuf, is_it: fn(&OsStr) -> bool) -> impl Iterator<Item = Pat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::attempt;
     use windrow_format::block::Identity;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
     use windrow_model::Counters;
+    use windrow_sim::samples::attempt;
 
     /// A finished attempt with one shuffle file, as an executor leaves it.
     fn finished(scratch: &Scratch, n: u32) -> (AttemptId, TaskReport) {

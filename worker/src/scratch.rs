@@ -370,7 +370,7 @@ fn remove_temporaries(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::attempt;
+    use windrow_sim::samples::attempt;
 
     #[test]
     fn worker_starts_on_a_lower_layer_of_an_overlay() {
@@ -445,7 +445,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(folder.path()).unwrap();
         let attempt = scratch.attempt(&attempt(1, 0));
-        let job = crate::testing::attempt(1, 0).task.job;
+        let job = windrow_sim::samples::attempt(1, 0).task.job;
         assert!(scratch.set_aside_job(job).is_empty(), "there is nothing yet");
         fs::create_dir_all(attempt.outputs()).unwrap();
         fs::write(attempt.edge(0), "old").unwrap();

@@ -10,7 +10,6 @@ use crate::replicas::Replicas;
 use crate::scratch::Scratch;
 use crate::serve::TransferService;
 use crate::staging::Staging;
-use crate::testing::{attempt, job, task};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs;
@@ -26,6 +25,7 @@ use windrow_model::{
 };
 use windrow_net::{Access, Role, Server, channel, clients, from_status, serve::serve};
 use windrow_proto::v1;
+use windrow_sim::samples::{attempt, job_id as job, task};
 use windrow_store::identity;
 
 /// A worker's service on a port of its own, with its stores.

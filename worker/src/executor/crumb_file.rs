@@ -150,9 +150,9 @@ fn read_all(folder: &PathBuf) -> Vec<Left> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::attempt;
     use std::path::Path;
     use windrow_format::crumbs::Crumbs;
+    use windrow_sim::samples::attempt;
 
     /// Writes words as another process that maps the file would.
     fn write_crumbs(file: &CrumbFile, n: u32, offset: u64) {

@@ -62,7 +62,7 @@ impl HandOver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::attempt;
+    use windrow_sim::samples::attempt;
 
     fn at(n: u32) -> Now {
         Now { attempt: attempt(1, n), mark: (0, 0), place: None }

@@ -60,8 +60,8 @@ impl Overdue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::attempt;
     use std::time::Duration;
+    use windrow_sim::samples::attempt;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -4,7 +4,6 @@ use super::{Command, Handle, Plan, Spawner, supervise};
 use crate::artifacts::Executable;
 use crate::logs::Logs;
 use crate::progress::Watch;
-use crate::testing::{attempt, job, task};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -12,6 +11,7 @@ use windrow_attempts::{Event, Exit};
 use windrow_model::{AttemptId, Code, Digest, Escape, OutputReport, TaskOutput};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
+use windrow_sim::samples::{attempt, job_id as job, task};
 
 fn watch() -> Watch {
     Watch::new(Default::default())
