@@ -64,30 +64,22 @@ pub(crate) async fn send(artifacts: &Artifacts, digest: Digest) -> Result<Answer
             let read = move || {
                 let mut data = Vec::with_capacity(PIECE_BYTES);
                 let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut data);
-                (file, read.map(|_| data))
+                read.map(|_| (file, data))
             };
-            let piece = match blocking(read).await {
-                Ok((back, read)) => {
+            let unreadable = |e| refuse(Failure::new(Code::IoError, format!("artifact {digest}: {e}")));
+            let data = match blocking(read).await.and_then(|read| read.map_err(unreadable)) {
+                Ok((_, data)) if data.is_empty() => return,
+                Ok((back, data)) => {
                     file = back;
-                    let unreadable = |e| refuse(Failure::new(Code::IoError, format!("artifact {digest}: {e}")));
-                    read.map_err(unreadable)
+                    data
                 }
                 Err(status) => {
                     give(&send, Err(status)).await;
                     return;
                 }
             };
-            match piece {
-                Ok(data) if data.is_empty() => return,
-                Ok(data) => {
-                    if !give(&send, Ok(v1::Piece { data: data.into() })).await {
-                        return;
-                    }
-                }
-                Err(status) => {
-                    give(&send, Err(status)).await;
-                    return;
-                }
+            if !give(&send, Ok(v1::Piece { data: data.into() })).await {
+                return;
             }
         }
     });
