@@ -1,12 +1,13 @@
 //! A collected result as a stream: its small blobs from memory, the others from their file, piece by piece.
 
-use super::{PIECE_BYTES, give, refuse};
+use super::{CLIENT_PATIENCE, PIECE_BYTES, give, refuse};
 use crate::mailbox::{Mailbox, Message};
 use crate::result_files::ResultFiles;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tonic::Status;
 use windrow_model::{Code, Failure, JobId};
 use windrow_proto::v1;
@@ -38,16 +39,17 @@ pub(super) async fn send_result(
     .await;
     match sent {
         Ok(Ok(true)) => {
-            // Nothing waits in the channel any more. A client that has gone is an error here.
-            if send.reserve_many(WAITING_MAX).await.is_ok() {
+            // Nothing waits in the channel any more. A client that has gone, or reads nothing, has not taken all of it.
+            let taken = timeout(CLIENT_PATIENCE, send.reserve_many(WAITING_MAX)).await;
+            if taken.is_ok_and(|taken| taken.is_ok()) {
                 mailbox.send(Message::Fetched { job }).await;
             }
         }
         Ok(Ok(false)) => {}
-        Ok(Err(failure)) => drop(send.send(Err(refuse(failure))).await),
+        Ok(Err(failure)) => drop(give(&send, Err(refuse(failure))).await),
         Err(e) => {
             let failure = Failure::new(Code::Internal, format!("reading a result panicked: {e}"));
-            let _ = send.send(Err(refuse(failure))).await;
+            give(&send, Err(refuse(failure))).await;
         }
     }
 }
@@ -93,6 +95,21 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
     use tokio::sync::oneshot;
+
+    /// All pieces fit into the channel, so only the wait for the client is left.
+    #[tokio::test(start_paused = true)]
+    async fn reader_that_takes_nothing_gives_its_place_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ResultFiles::open(folder.path().join("results"), &BTreeSet::new()).unwrap();
+        let collected: Collected = vec![("n".into(), vec![CollectedBlob::Inline(b"x".to_vec())])];
+        let (mailbox, mut messages) = Mailbox::new();
+        let readers = Arc::new(Semaphore::new(1));
+        let (send, mut receive) = mpsc::channel(WAITING_MAX);
+        send_result(JobId::from_bytes([1; 16]), collected, files, mailbox, readers.clone(), send).await;
+        assert_eq!(readers.available_permits(), 1);
+        assert!(messages.recv().await.is_none(), "its client has not taken the result");
+        assert_eq!(receive.recv().await.unwrap().unwrap().data, b"x");
+    }
 
     const BLOB_BYTES: usize = 13 << 20;
     const BLOBS: u8 = 5;
