@@ -5,10 +5,9 @@ mod support;
 use std::sync::{Arc, Condvar, Mutex};
 use support::*;
 use windrow_coordinator::{
-    Config, Error, Identity, JobRecord, JobStore, KeptResult, MemoryStore, Record, RunningJob, Snapshot,
+    Error, Identity, JobRecord, JobStore, KeptResult, MemoryStore, Record, RunningJob, Snapshot,
 };
 use windrow_model::*;
-use windrow_net::Token;
 
 /// Says which records are held back.
 type Which = fn(&Record) -> bool;
@@ -103,12 +102,10 @@ struct Held {
 impl Held {
     async fn start() -> Held {
         let (place, gate) = (Place::new(), Arc::new(Gate::default()));
-        let config = Config { token: Token::parse(TOKEN), ..Config::new(place.data()) };
         std::fs::create_dir_all(place.data()).unwrap();
         let store = Box::new(Slow(MemoryStore::default(), gate.clone()));
-        let coordinator = Coordinator::start_on(config, store).await;
-        let mut client = coordinator.client().await;
-        client.upload(b"binary").await;
+        let coordinator = Coordinator::start_on(place.config(), store).await;
+        let client = coordinator.client_with_binary().await;
         Held { place, gate, coordinator, client }
     }
 
@@ -231,10 +228,7 @@ async fn repeated_submit_is_answered_when_the_first_is_durable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn same_id_with_another_spec_is_refused() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     let spec = place.spec(1);
     let mut other = spec.clone();
     other.params = "{\"x\":1}".into();
@@ -253,10 +247,7 @@ async fn same_id_with_another_spec_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_listed_by_state_name_and_number() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     for n in 1..=4 {
         let spec = spec(n, &place.input(), &place.dir.path().join(format!("out{n}")));
         client.submit(&spec).await.unwrap();
@@ -288,30 +279,10 @@ async fn second_planning_begins_when_its_try_is_durable() {
     let (place, gate) = (Place::new(), Arc::new(Gate::default()));
     let spec = place.spec(1);
     let mut store = MemoryStore::default();
-    let status = JobStatus {
-        id: spec.id,
-        name: spec.name.clone(),
-        state: JobState::Planning,
-        stages: vec![],
-        tasks: TaskTotals::default(),
-        attempts: 0,
-        backups: 0,
-        counters: Counters::default(),
-        error: None,
-        waiting: None,
-        outputs: vec![],
-        submitted_unix_ms: 1,
-        elapsed_ms: 0,
-        failures: vec![],
-        left_out: Vec::new(),
-    };
-    let program = spec.program.clone();
-    let record = JobRecord { status, program, binary: spec.binary, spec: None, collects: None };
-    store.write(&[Record::Spec(Box::new(spec.clone())), Record::Tries(spec.id, 1), record.into()]).unwrap();
+    store.write(&left_in_planning(&spec, 1)).unwrap();
     std::fs::create_dir_all(place.data()).unwrap();
     gate.hold(is_try);
-    let config = Config { token: Token::parse(TOKEN), ..Config::new(place.data()) };
-    let coordinator = Coordinator::start_on(config, Box::new(Slow(store, gate.clone()))).await;
+    let coordinator = Coordinator::start_on(place.config(), Box::new(Slow(store, gate.clone()))).await;
     gate.reached().await;
     assert_eq!(place.names(), ["data", "in.txt"], "nothing is staged yet");
     gate.open();

@@ -6,8 +6,7 @@ use std::time::Duration;
 use support::*;
 use windrow_coordinator::Config;
 use windrow_model::*;
-use windrow_net::Token;
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
+use windrow_proto::v1;
 
 const BLOB: usize = 3 << 20;
 
@@ -17,24 +16,16 @@ fn blob(task: u32) -> Vec<u8> {
 
 /// Obeys until the job is dropped; each of the two reduce tasks collects a large blob.
 async fn work_collecting(worker: &mut FakeWorker, job: JobId) {
-    while !worker.dropped.contains(&job) {
-        match worker.hear().await.expect("the session ended") {
-            ToWorker::Assign(assign) => {
-                let task: Task = assign.task.unwrap().try_into().unwrap();
-                let mut report = report_of(&task);
-                for output in &mut report.outputs {
-                    if let OutputReport::Broadcast(bytes) = output {
-                        *bytes = blob(task.attempt.task.index);
-                    }
-                }
-                let done = v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) };
-                worker.say(Say::Done(done));
+    let run = |worker: &FakeWorker, task: &Task| {
+        let mut report = report_of(task);
+        for output in &mut report.outputs {
+            if let OutputReport::Broadcast(bytes) = output {
+                *bytes = blob(task.attempt.task.index);
             }
-            ToWorker::CheckStaging(check) => worker.check_staging(check),
-            ToWorker::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
-            _ => {}
         }
-    }
+        worker.done_with(task, report.into());
+    };
+    worker.work_with(job, run).await;
 }
 
 /// The blobs, put together from their pieces.
@@ -46,21 +37,13 @@ async fn fetched(client: &mut Client, job: JobId) -> Result<Vec<Vec<u8>>, Code> 
     Ok(blobs)
 }
 
-fn config(place: &Place) -> Config {
-    Config { token: Token::parse(TOKEN), ..Config::new(place.data()) }
-}
-
 fn job(place: &Place, n: u8) -> JobSpec {
     spec(n, &place.input(), &place.dir.path().join(format!("out{n}")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_results_are_stored_and_outlive_the_coordinator() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = job(&place, 1);
     client.submit(&spec).await.unwrap();
     work_collecting(&mut worker, spec.id).await;
@@ -81,12 +64,8 @@ async fn large_results_are_stored_and_outlive_the_coordinator() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unread_results_are_kept_and_later_jobs_fail() {
-    let place = Place::new();
-    let config = Config { results_bytes_max: 3 * BLOB as u64, ..config(&place) };
-    let coordinator = Coordinator::start_with(config).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let change = |config: &mut Config| config.results_bytes_max = 3 * BLOB as u64;
+    let (place, coordinator, mut client, mut worker) = start_configured(change).await;
     let mut end_of = async |client: &mut Client, n: u8| {
         client.submit(&job(&place, n)).await.unwrap();
         work_collecting(&mut worker, JobId::from_bytes([n; 16])).await;
@@ -111,12 +90,8 @@ async fn unread_results_are_kept_and_later_jobs_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_go_with_their_files_when_their_time_is_over() {
-    let place = Place::new();
-    let config = Config { results_kept: Duration::from_millis(1_500), ..config(&place) };
-    let coordinator = Coordinator::start_with(config).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let change = |config: &mut Config| config.results_kept = Duration::from_millis(1_500);
+    let (place, coordinator, mut client, mut worker) = start_configured(change).await;
     let spec = job(&place, 1);
     client.submit(&spec).await.unwrap();
     work_collecting(&mut worker, spec.id).await;
@@ -152,8 +127,7 @@ async fn inventory_of_unknown_attempts_is_dropped_or_refused() {
     }
     assert_eq!(worker.dropped, [gone]);
 
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let mut client = coordinator.client_with_binary().await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     worker.next_task().await;

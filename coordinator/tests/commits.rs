@@ -10,7 +10,6 @@ use std::time::Duration;
 use support::*;
 use windrow_coordinator::{Config, DiskStore, JobStore, Record};
 use windrow_model::*;
-use windrow_net::Token;
 use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Order};
 
 /// A job whose commit has begun while the folder of its output, as a mount would be, is away.
@@ -23,18 +22,12 @@ struct Away {
     _worker: FakeWorker,
 }
 
-fn config(place: &Place) -> Config {
-    let storage_timeout = Duration::from_millis(50);
-    Config { token: Token::parse(TOKEN), storage_timeout, ..Config::new(place.data()) }
-}
+const STORAGE_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl Away {
     async fn new() -> Away {
-        let place = Place::new();
-        let coordinator = Coordinator::start_with(config(&place)).await;
-        let mut client = coordinator.client().await;
-        client.upload(b"binary").await;
-        let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+        let (place, coordinator, mut client, mut worker) =
+            start_configured(|config| config.storage_timeout = STORAGE_TIMEOUT).await;
         std::fs::create_dir(place.dir.path().join("mount")).unwrap();
         let spec = spec(1, &place.input(), &place.dir.path().join("mount/out"));
         client.submit(&spec).await.unwrap();
@@ -63,7 +56,8 @@ impl Away {
     async fn restart(self, between: impl FnOnce(&Place)) -> Away {
         self.coordinator.stop().await;
         between(&self.place);
-        let coordinator = Coordinator::start_with(config(&self.place)).await;
+        let config = Config { storage_timeout: STORAGE_TIMEOUT, ..self.place.config() };
+        let coordinator = Coordinator::start_with(config).await;
         let client = coordinator.client().await;
         let _worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
         Away { coordinator, client, _worker, ..self }

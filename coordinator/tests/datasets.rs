@@ -57,11 +57,7 @@ struct Two {
 impl Two {
     /// Two workers, of which the first one has placed the only part of job 1: the second one is asked for a copy.
     async fn with_a_part(digest: Digest) -> Two {
-        let place = Place::new();
-        let coordinator = Coordinator::start(&place.data()).await;
-        let mut client = coordinator.client().await;
-        client.upload(b"binary").await;
-        let mut one = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+        let (place, coordinator, mut client, mut one) = start_with_worker().await;
         client.submit(&writes(&place, 1, "made")).await.unwrap();
         let tasks = work_until_granted(&mut one).await;
         let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
@@ -75,11 +71,7 @@ impl Two {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_cannot_name_the_parts_of_anothers_attempt() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut one = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut one) = start_with_worker().await;
     let job = client.submit(&writes(&place, 1, "made")).await.unwrap();
     let tasks = work_until_granted(&mut one).await;
     let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
@@ -166,11 +158,7 @@ async fn session_that_breaks_during_a_copy_fails_no_job() {
 /// Its published parts are on record, and its worker reports them a while after it has registered.
 #[tokio::test(flavor = "multi_thread")]
 async fn commit_after_a_restart_waits_for_all_inventories() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     worker.holds(&[], true);
     let mut spec = place.spec(1);
     spec.plan.sinks[0].path = "windrow://made".into();
@@ -182,12 +170,7 @@ async fn commit_after_a_restart_waits_for_all_inventories() {
     worker.done(&first);
     while !matches!(worker.hear().await.unwrap(), ToWorker::Grant(_)) {}
     worker.publish_chunk(first.attempt, early);
-    let until = async |client: &mut Client, is_so: fn(&JobStatus) -> bool| {
-        while !is_so(&client.get(spec.id).await.unwrap()) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    soon("the first part", until(&mut client, |job| job.tasks.done == 2)).await;
+    client.until_job("the first part", spec.id, |job| job.tasks.done == 2).await;
     coordinator.stop().await;
 
     let coordinator = Coordinator::start(&place.data()).await;
@@ -198,7 +181,7 @@ async fn commit_after_a_restart_waits_for_all_inventories() {
     worker.done(&second);
     while !matches!(worker.hear().await.unwrap(), ToWorker::Grant(_)) {}
     worker.publish_chunk(second.attempt, late);
-    soon("its commit", until(&mut client, |job| job.state == JobState::Committing)).await;
+    client.until_job("its commit", spec.id, |job| job.state == JobState::Committing).await;
     assert_eq!(listed(&coordinator, "made").await, None);
     // Recorded after the beginning of the commit: that is on record, too.
     Put::begin(&coordinator, "other").await.commit(Digest::of(b"other"), &worker).await;
@@ -230,12 +213,8 @@ async fn part_lost_before_its_copy_is_made_again() {
 /// The fault: the next coordinator looked for the dataset before any worker was back.
 #[tokio::test(flavor = "multi_thread")]
 async fn unsplit_job_with_a_dataset_waits_for_returning_workers() {
-    let place = Place::new();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let digest = Digest::of(b"one\ntwo\n");
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     worker.holds(&[], true);
     Put::begin(&coordinator, "texts").await.commit(digest, &worker).await;
     let job = reads(&place, 1, "texts");
@@ -265,12 +244,8 @@ async fn unsplit_job_with_a_dataset_waits_for_returning_workers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_waits_for_the_inventory_of_a_returned_worker() {
-    let place = Place::new();
+    let (place, coordinator, mut client, worker) = start_with_worker().await;
     let digest = Digest::of(b"one\ntwo\n");
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     worker.holds(&[], true);
     Put::begin(&coordinator, "texts").await.commit(digest, &worker).await;
     let mut worker = FakeWorker::join(&coordinator, register(1, 2)).await.unwrap();
@@ -304,10 +279,7 @@ async fn dropping(coordinator: &Coordinator) -> (FakeWorker, Digest) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_that_writes_a_dataset_waits_for_deletions() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     let (mut worker, _) = dropping(&coordinator).await;
     let (held_up, other) = (writes(&place, 1, "made"), place.spec(2));
     client.submit(&held_up).await.unwrap();

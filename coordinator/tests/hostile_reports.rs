@@ -7,16 +7,13 @@ mod support;
 use support::*;
 use windrow_coordinator::Config;
 use windrow_model::*;
-use windrow_net::Token;
 use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
-async fn submitted(place: &Place, coordinator: &Coordinator, id: u8) -> (Client, JobSpec) {
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut spec = place.spec(id);
+async fn submitted(place: &Place, client: &mut Client) -> JobSpec {
+    let mut spec = place.spec(1);
     spec.options.attempts_max = 3;
     client.submit(&spec).await.unwrap();
-    (client, spec)
+    spec
 }
 
 fn failure_of(words: String) -> Option<v1::Failure> {
@@ -48,10 +45,8 @@ fn lies(attempt: AttemptId) -> Vec<Say> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lies_about_attempts_of_others_change_nothing() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut honest = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    let (mut client, spec) = submitted(&place, &coordinator, 1).await;
+    let (place, coordinator, mut client, mut honest) = start_with_worker().await;
+    let spec = submitted(&place, &mut client).await;
     let task = honest.next_task().await;
     let liar = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
     let unknown = |n: u32| {
@@ -89,42 +84,32 @@ async fn lies_about_attempts_of_others_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn absurd_numbers_of_its_own_attempts_are_bounded() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    let (mut client, spec) = submitted(&place, &coordinator, 1).await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
+    let spec = submitted(&place, &mut client).await;
     let mut refused = 0;
-    while !worker.dropped.contains(&spec.id) {
-        match worker.hear().await.expect("the session goes on") {
-            ToWorker::CheckStaging(check) => worker.check_staging(check),
-            ToWorker::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
-            ToWorker::Assign(assign) => {
-                let task: Task = assign.task.unwrap().try_into().unwrap();
-                let attempt = Some(task.attempt.into());
-                let progress =
-                    v1::AttemptProgress { attempt: attempt.clone(), permille: 4_000_000, ..Default::default() };
-                worker.say(Say::Beat(v1::Beat { progress: vec![progress], lists_all: true, ..Default::default() }));
-                let mut report: v1::TaskReport = report_of(&task).into();
-                report.run_ms = u64::MAX;
-                for output in &mut report.outputs {
-                    match &mut output.kind {
-                        Some(v1::output_report::Kind::Edge(edge)) => edge.segments.iter_mut().for_each(|segment| {
-                            (segment.length, segment.records, segment.raw_length) = (u64::MAX, u64::MAX, u64::MAX);
-                        }),
-                        Some(v1::output_report::Kind::Part(part)) => part.records = u64::MAX,
-                        _ => {}
-                    }
-                }
-                let mut counters = v1::Counters::default();
-                let names = if task.attempt.task.stage.0 == 0 && task.attempt.number == 0 { 10_001 } else { 10_000 };
-                refused += u32::from(names == 10_001);
-                counters.values.extend((0..names).map(|n| (format!("{} {n}", task.attempt.task.index), u64::MAX)));
-                report.counters = Some(counters);
-                worker.say(Say::Done(v1::AttemptDone { attempt, report: Some(report) }));
+    let run = |worker: &FakeWorker, task: &Task| {
+        let attempt = Some(task.attempt.into());
+        let progress = v1::AttemptProgress { attempt, permille: 4_000_000, ..Default::default() };
+        worker.say(Say::Beat(v1::Beat { progress: vec![progress], lists_all: true, ..Default::default() }));
+        let mut report: v1::TaskReport = report_of(task).into();
+        report.run_ms = u64::MAX;
+        for output in &mut report.outputs {
+            match &mut output.kind {
+                Some(v1::output_report::Kind::Edge(edge)) => edge.segments.iter_mut().for_each(|segment| {
+                    (segment.length, segment.records, segment.raw_length) = (u64::MAX, u64::MAX, u64::MAX);
+                }),
+                Some(v1::output_report::Kind::Part(part)) => part.records = u64::MAX,
+                _ => {}
             }
-            _ => {}
         }
-    }
+        let mut counters = v1::Counters::default();
+        let names = if task.attempt.task.stage.0 == 0 && task.attempt.number == 0 { 10_001 } else { 10_000 };
+        refused += u32::from(names == 10_001);
+        counters.values.extend((0..names).map(|n| (format!("{} {n}", task.attempt.task.index), u64::MAX)));
+        report.counters = Some(counters);
+        worker.done_with(task, report);
+    };
+    worker.work_with(spec.id, run).await;
     let end = client.end_of(spec.id).await;
     // The status reads back, with the counters that a job has places for.
     assert_eq!((end.state, end.tasks.failed), (JobState::Done, u64::from(refused)), "{:?}", end.error);
@@ -137,12 +122,10 @@ async fn absurd_numbers_of_its_own_attempts_are_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_or_unknown_messages_end_only_their_session() {
-    let place = Place::new();
     // The honest worker is silent meanwhile.
-    let config = Config { token: Token::parse(TOKEN), lease_ms: 120_000, ..Config::new(place.data()) };
-    let coordinator = Coordinator::start_with(config).await;
-    let mut honest = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    let (mut client, spec) = submitted(&place, &coordinator, 1).await;
+    let patient = |config: &mut Config| config.lease_ms = 120_000;
+    let (place, coordinator, mut client, mut honest) = start_configured(patient).await;
+    let spec = submitted(&place, &mut client).await;
     let progress = |n: usize| v1::Beat { progress: vec![v1::AttemptProgress::default(); n], ..Default::default() };
     // Names of chunks without end have a unit test: millions of them take long to send.
     let floods = [

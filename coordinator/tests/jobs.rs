@@ -11,14 +11,10 @@ use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_from_submit_to_a_visible_output() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     assert_eq!((worker.registered.epoch, worker.registered.lease_ms), (1, 10_000));
 
     let spec = place.spec(1);
-    client.upload(b"binary").await;
     assert_eq!(client.submit(&spec).await, Ok(spec.id));
     let (_, seen) = tokio::join!(worker.work_until_dropped(spec.id), client.watch(spec.id));
 
@@ -43,11 +39,7 @@ async fn a_job_runs_from_submit_to_a_visible_output() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_without_collects_has_empty_results() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let mut spec = place.spec(1);
     spec.plan.collects.clear();
     spec.plan.stages[1].outputs.truncate(1);
@@ -63,11 +55,7 @@ async fn job_without_collects_has_empty_results() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submit_that_is_repeated_is_the_same_job() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
     for _ in 0..3 {
         assert_eq!(client.submit(&spec).await, Ok(spec.id));
@@ -82,11 +70,7 @@ async fn a_submit_that_is_repeated_is_the_same_job() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_job_leaves_nothing_and_frees_its_output() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let first = place.spec(1);
     client.submit(&first).await.unwrap();
     let task = worker.next_task().await;
@@ -143,12 +127,9 @@ async fn wrong_job_is_refused_with_its_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_without_the_output_is_left_out_if_another_sees_it() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
+    let (place, coordinator, mut client) = start().await;
     let mut blind = FakeWorker::join(&coordinator, register(7, 1)).await.unwrap();
     let mut sees = FakeWorker::join(&coordinator, register(8, 1)).await.unwrap();
-    client.upload(b"binary").await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let Some(ToWorker::CheckStaging(check)) = blind.hear().await else { panic!("no question about staging") };
@@ -167,11 +148,7 @@ async fn worker_without_the_output_is_left_out_if_another_sees_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn output_that_no_worker_sees_fails_the_job_before_its_tasks() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(7, 1)).await.unwrap();
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let Some(ToWorker::CheckStaging(check)) = worker.hear().await else { panic!("no question about staging") };
@@ -186,12 +163,8 @@ async fn output_that_no_worker_sees_fails_the_job_before_its_tasks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_does_not_wait_for_a_worker_that_leaves() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut silent = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut silent) = start_with_worker().await;
     let mut worker = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
-    client.upload(b"binary").await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     assert!(matches!(silent.hear().await, Some(ToWorker::CheckStaging(_))));
@@ -203,11 +176,7 @@ async fn job_does_not_wait_for_a_worker_that_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_report_is_charged_to_its_attempt() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let mut spec = place.spec(1);
     spec.options.attempts_max = 2;
     client.submit(&spec).await.unwrap();

@@ -104,12 +104,7 @@ async fn start_is_quick_with_a_job_of_a_hundred_thousand_tasks() {
     spec.binary = client.upload(b"binary").await;
     client.submit(&spec).await.unwrap();
     let all = MAPS as u64 + u64::from(REDUCES);
-    soon("the job to be cut", async {
-        while client.get(spec.id).await.unwrap().tasks.total != all {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    client.until_job("the job to be cut", spec.id, |job| job.tasks.total == all).await;
     coordinator.stop().await;
     {
         let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();

@@ -5,7 +5,7 @@ mod support;
 use support::*;
 use windrow_model::*;
 use windrow_net::clients;
-use windrow_proto::v1::{self, from_worker::Message as Say, put_request, to_worker::Message as ToWorker};
+use windrow_proto::v1::{self, from_worker::Message as Say, put_request};
 
 /// Before cluster ids, digests of inputs, complete beats and lengths of chunks.
 fn report_of_old(task: &Task) -> v1::TaskReport {
@@ -14,29 +14,18 @@ fn report_of_old(task: &Task) -> v1::TaskReport {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_that_knows_fewer_fields_runs_jobs() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     let old = v1::Register { life: 0, home: None, release: String::new(), ..register(1, 1) };
     let mut worker = FakeWorker::join(&coordinator, old).await.unwrap();
     worker.say(Say::ChunksHeld(v1::ChunksHeld { last: true, ..Default::default() }));
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
-    while !worker.dropped.contains(&spec.id) {
-        match worker.hear().await.expect("the session goes on") {
-            ToWorker::CheckStaging(check) => worker.check_staging(check),
-            ToWorker::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
-            ToWorker::Assign(assign) => {
-                // An empty beat says nothing of attempts.
-                worker.say(Say::Beat(v1::Beat::default()));
-                let task: Task = assign.task.unwrap().try_into().unwrap();
-                let report = Some(report_of_old(&task));
-                worker.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report }));
-            }
-            _ => {}
-        }
-    }
+    let run = |worker: &FakeWorker, task: &Task| {
+        // An empty beat says nothing of attempts.
+        worker.say(Say::Beat(v1::Beat::default()));
+        worker.done_with(task, report_of_old(task));
+    };
+    worker.work_with(spec.id, run).await;
     assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
     coordinator.stop().await;
 }
@@ -61,11 +50,7 @@ async fn worker_of_a_release_without_cluster_ids_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_that_knows_fewer_fields_submits_and_watches() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
     let old = v1::JobSpec { options: None, name: String::new(), ..spec.clone().into() };
     client.0.submit(v1::SubmitRequest { spec: Some(old.clone()) }).await.unwrap();

@@ -7,39 +7,13 @@ mod support;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use support::*;
-use windrow_coordinator::{Config, DiskStore, JobStore, Record};
+use windrow_coordinator::{Config, DiskStore, JobStore};
 use windrow_model::*;
-use windrow_net::Token;
 
-/// The record of a coordinator that ended while it planned a job: tries without an end.
 fn leave(place: &Place, spec: &JobSpec, tries: u32) {
     std::fs::create_dir_all(place.data()).unwrap();
     let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();
-    let status = JobStatus {
-        id: spec.id,
-        name: spec.name.clone(),
-        state: JobState::Planning,
-        stages: vec![],
-        tasks: TaskTotals::default(),
-        attempts: 0,
-        backups: 0,
-        counters: Counters::default(),
-        error: None,
-        waiting: None,
-        outputs: spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
-        submitted_unix_ms: 1,
-        elapsed_ms: 0,
-        failures: vec![],
-        left_out: Vec::new(),
-    };
-    let record = windrow_coordinator::JobRecord {
-        status,
-        program: spec.program.clone(),
-        binary: spec.binary,
-        spec: None,
-        collects: None,
-    };
-    store.write(&[Record::Spec(Box::new(spec.clone())), Record::Tries(spec.id, tries), record.into()]).unwrap();
+    store.write(&left_in_planning(spec, tries)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,8 +40,7 @@ async fn job_whose_planning_crashed_once_is_tried_again() {
     let spec = place.spec(1);
     leave(&place, &spec, 1);
     let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let mut client = coordinator.client_with_binary().await;
     let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     worker.work_until_dropped(spec.id).await;
     assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
@@ -82,8 +55,7 @@ async fn stops_while_a_job_is_planned_do_not_count() {
     // Its planning waits for a worker that never answers: it has begun to stage, and no try of it is open any more.
     for epoch in 0..4 {
         let coordinator = Coordinator::start(&place.data()).await;
-        let mut client = coordinator.client().await;
-        client.upload(b"binary").await;
+        let mut client = coordinator.client_with_binary().await;
         if epoch == 0 {
             client.submit(&spec).await.unwrap();
         }
@@ -96,10 +68,7 @@ async fn stops_while_a_job_is_planned_do_not_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn output_in_procfs_fails_its_job_alone() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     for (n, path) in (1u8..).zip(["/proc/x", "/proc/self/x/y", "/dev/null/x", "/sys/x"]) {
         let spec = spec(n, &place.input(), Path::new(path));
         client.submit(&spec).await.unwrap();
@@ -127,10 +96,7 @@ fn many_folders(place: &Place) -> std::path::PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_ends_the_planning_and_stop_does_not_wait_for_it() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     let input = many_folders(&place);
     let mut slow = spec(1, &input, &place.output());
     // As many cuts as there are bytes.
@@ -148,12 +114,7 @@ async fn cancel_ends_the_planning_and_stop_does_not_wait_for_it() {
 /// The folder that all outputs lie in is refused as an output before anything is claimed.
 #[tokio::test(flavor = "multi_thread")]
 async fn existing_folder_as_output_does_not_block_other_jobs() {
-    let place = Place::new();
-    let config = Config { token: Token::parse(TOKEN), ..Config::new(place.data()) };
-    let coordinator = Coordinator::start_with(config).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let good = place.spec(1);
     for n in 10..30 {
         // Its inputs take longer to list than the other job takes.
@@ -173,11 +134,7 @@ async fn existing_folder_as_output_does_not_block_other_jobs() {
 /// A FIFO in the place of the staging folder's text hangs a thread that opens it, as a dead network file system would.
 #[tokio::test(flavor = "multi_thread")]
 async fn staging_that_does_not_answer_holds_up_no_start() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let [dead, good] = [place.spec(1), spec(2, &place.input(), &place.dir.path().join("other"))];
     for spec in [&dead, &good] {
         client.submit(spec).await.unwrap();
@@ -192,8 +149,7 @@ async fn staging_that_does_not_answer_holds_up_no_start() {
     let writer = std::fs::File::options().read(true).write(true).open(&nonce).unwrap();
 
     let storage_timeout = std::time::Duration::from_millis(50);
-    let config = Config { token: Token::parse(TOKEN), storage_timeout, ..Config::new(place.data()) };
-    let coordinator = Coordinator::start_with(config).await;
+    let coordinator = Coordinator::start_with(Config { storage_timeout, ..place.config() }).await;
     let mut client = coordinator.client().await;
     let error = client.get(dead.id).await.unwrap().error.unwrap();
     assert!(error.code == Code::Interrupted && error.message.contains("has not answered"), "{error}");

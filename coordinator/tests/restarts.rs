@@ -45,11 +45,7 @@ async fn another_protocol_is_refused_with_both_numbers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarted_coordinator_lists_ended_and_continued_jobs() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let done = place.spec(1);
     client.submit(&done).await.unwrap();
     worker.work_until_dropped(done.id).await;
@@ -88,10 +84,7 @@ async fn restarted_coordinator_lists_ended_and_continued_jobs() {
 /// The record of a submit was lost with its coordinator, and the job was at work by then: it is submitted again.
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_gets_the_setup_of_a_job_again_after_a_restart() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     let job = place.spec(1);
     let jobs = vec![job.id.into()];
     let inventory = v1::Inventory { jobs, last: true, ..Default::default() };
@@ -107,10 +100,7 @@ async fn worker_gets_the_setup_of_a_job_again_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_come_from_every_worker_that_answers() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
+    let (place, coordinator, mut client) = start().await;
     // One has logs, and no process is at the address of the other.
     let address = serve_logs(b"what it wrote").await;
     let mut one = FakeWorker::join(&coordinator, v1::Register { address, ..register(1, 1) }).await.unwrap();
@@ -145,11 +135,7 @@ async fn two_coordinators_do_not_share_a_data_folder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_work_of_a_worker_that_dies_goes_to_another() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut dying = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut dying) = start_with_worker().await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let lost = dying.next_task().await;
@@ -167,11 +153,7 @@ async fn the_work_of_a_worker_that_dies_goes_to_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn returning_worker_continues_the_attempts_it_reports() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let first = worker.next_task().await;
@@ -203,11 +185,7 @@ async fn returning_worker_continues_the_attempts_it_reports() {
 /// The coordinator stops in the middle of a job and starts again on the same folder.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_continues_after_a_restart_without_reruns() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let map = worker.next_task().await;
@@ -216,12 +194,7 @@ async fn job_continues_after_a_restart_without_reruns() {
     worker.done(&first);
     while !matches!(worker.hear().await.unwrap(), ToWorker::Grant(_)) {}
     worker.publish(first.attempt);
-    soon("the first part", async {
-        while client.get(spec.id).await.unwrap().tasks.done < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    client.until_job("the first part", spec.id, |job| job.tasks.done >= 2).await;
     coordinator.stop().await;
 
     let coordinator = Coordinator::start(&place.data()).await;
@@ -253,11 +226,7 @@ async fn job_continues_after_a_restart_without_reruns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_staging_folder_is_gone_cannot_go_on() {
-    let place = Place::new();
-    let coordinator = Coordinator::start(&place.data()).await;
-    let mut client = coordinator.client().await;
-    client.upload(b"binary").await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     worker.next_task().await;
@@ -356,11 +325,7 @@ async fn worker_lost_while_it_registers_is_not_asked_about_jobs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_worker_is_lost_and_must_register_again() {
-    let place = Place::new();
-    let config = Config { lease_ms: 200, token: Token::parse(TOKEN), ..Config::new(place.data()) };
-    let coordinator = Coordinator::start_with(config).await;
-    let mut client = coordinator.client().await;
-    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (_place, coordinator, mut client, mut worker) = start_configured(|config| config.lease_ms = 200).await;
     client.until_workers(|w| w[0].state == WorkerState::Lost).await;
     worker.say(Say::Beat(v1::Beat::default()));
     assert!(worker.hear().await.is_none());

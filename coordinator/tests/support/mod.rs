@@ -8,13 +8,14 @@ pub mod put;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
-use windrow_coordinator::{Config, Error};
+use windrow_coordinator::{Config, Error, JobRecord, JobStore, Record};
 use windrow_model::*;
 use windrow_net::{Access, Connection, Role, Server, Token, clients, connect};
 use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
@@ -27,6 +28,10 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waiting for {what}"))
 }
 
+fn config(data_dir: &Path) -> Config {
+    Config { token: Token::parse(TOKEN), ..Config::new(data_dir) }
+}
+
 pub struct Coordinator {
     pub url: String,
     stop: oneshot::Sender<()>,
@@ -35,26 +40,25 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub async fn start(data_dir: &Path) -> Coordinator {
-        Self::start_with(Config { token: Token::parse(TOKEN), ..Config::new(data_dir) }).await
+        Self::start_with(config(data_dir)).await
     }
     pub async fn start_with(config: Config) -> Coordinator {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(windrow_coordinator::run(config, listener, async {
-            let _ = stopped.await;
-        }));
-        Coordinator { url, stop, running }
+        Self::serve(|listener, stopped| windrow_coordinator::run(config, listener, stopped)).await
     }
     /// Starts a coordinator on the test's own store.
-    pub async fn start_on(config: Config, store: Box<dyn windrow_coordinator::JobStore>) -> Coordinator {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+    pub async fn start_on(config: Config, store: Box<dyn JobStore>) -> Coordinator {
+        Self::serve(|listener, stopped| windrow_coordinator::run_on(config, store, listener, stopped)).await
+    }
+    async fn serve<F>(run: impl FnOnce(TcpListener, Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Coordinator
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let (listener, url) = listen().await;
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(windrow_coordinator::run_on(config, store, listener, async {
+        let stopped = Box::pin(async {
             let _ = stopped.await;
-        }));
-        Coordinator { url, stop, running }
+        });
+        Coordinator { url, stop, running: tokio::spawn(run(listener, stopped)) }
     }
     pub async fn stop(self) {
         self.stop.send(()).unwrap();
@@ -65,8 +69,7 @@ impl Coordinator {
     }
     /// A URL of a proxy to this coordinator, and the proxy's task: aborting it breaks the connections.
     pub async fn link(&self) -> (String, JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, url) = listen().await;
         let to = self.url.trim_start_matches("http://").to_string();
         let link = async move {
             let (mut here, _) = listener.accept().await.unwrap();
@@ -78,6 +81,43 @@ impl Coordinator {
     pub async fn client(&self) -> Client {
         Client(clients::jobs(self.connect().await))
     }
+    /// A client that has uploaded the binary of the jobs of [`spec`].
+    pub async fn client_with_binary(&self) -> Client {
+        let mut client = self.client().await;
+        client.upload(b"binary").await;
+        client
+    }
+}
+
+/// A free port, and its URL.
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// A new place with a coordinator, and a client that has uploaded the binary.
+pub async fn start() -> (Place, Coordinator, Client) {
+    let place = Place::new();
+    let coordinator = Coordinator::start_with(place.config()).await;
+    let client = coordinator.client_with_binary().await;
+    (place, coordinator, client)
+}
+
+/// A new place with a coordinator, a client that has uploaded the binary, and worker 1.
+pub async fn start_with_worker() -> (Place, Coordinator, Client, FakeWorker) {
+    start_configured(|_| {}).await
+}
+
+/// Like [`start_with_worker`], with changed settings of the coordinator.
+pub async fn start_configured(change: impl FnOnce(&mut Config)) -> (Place, Coordinator, Client, FakeWorker) {
+    let place = Place::new();
+    let mut config = place.config();
+    change(&mut config);
+    let coordinator = Coordinator::start_with(config).await;
+    let client = coordinator.client_with_binary().await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    (place, coordinator, client, worker)
 }
 
 pub fn failure(status: Status) -> Failure {
@@ -127,6 +167,15 @@ impl Client {
     pub async fn until_workers(&mut self, wanted: impl Fn(&[WorkerStatus]) -> bool) {
         soon("workers", async {
             while !wanted(&self.workers().await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+    /// Asks for the job's status until it is as wanted: for states that no event announces.
+    pub async fn until_job(&mut self, what: &str, job: JobId, wanted: impl Fn(&JobStatus) -> bool) {
+        soon(what, async {
+            while !wanted(&self.get(job).await.unwrap()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -300,15 +349,24 @@ impl FakeWorker {
     }
 
     pub fn done(&self, task: &Task) {
-        let report = report_of(task);
-        self.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
+        self.done_with(task, report_of(task).into());
+    }
+
+    /// Reports the task as done, with this report.
+    pub fn done_with(&self, task: &Task, report: v1::TaskReport) {
+        self.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report) }));
     }
 
     /// Answers orders until this job is dropped.
     pub async fn work_until_dropped(&mut self, job: JobId) {
+        self.work_with(job, FakeWorker::done).await;
+    }
+
+    /// Answers orders until this job is dropped; `run` answers those to run a task.
+    pub async fn work_with(&mut self, job: JobId, mut run: impl FnMut(&FakeWorker, &Task)) {
         while !self.dropped.contains(&job) {
             match self.hear().await.expect("the session ended") {
-                ToWorker::Assign(assign) => self.done(&assign.task.unwrap().try_into().unwrap()),
+                ToWorker::Assign(assign) => run(self, &assign.task.unwrap().try_into().unwrap()),
                 ToWorker::CheckStaging(check) => self.check_staging(check),
                 ToWorker::Grant(grant) => self.publish(grant.attempt.unwrap().try_into().unwrap()),
                 _ => {}
@@ -374,6 +432,30 @@ pub fn report_of(task: &Task) -> TaskReport {
     TaskReport { outputs, counters: Counters::default(), run_ms: 1, inputs: input_digest(&task.inputs, |_| true) }
 }
 
+/// The records of a coordinator that ended while it planned a job: tries without an end.
+pub fn left_in_planning(spec: &JobSpec, tries: u32) -> [Record; 3] {
+    let status = JobStatus {
+        id: spec.id,
+        name: spec.name.clone(),
+        state: JobState::Planning,
+        stages: vec![],
+        tasks: TaskTotals::default(),
+        attempts: 0,
+        backups: 0,
+        counters: Counters::default(),
+        error: None,
+        waiting: None,
+        outputs: spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
+        submitted_unix_ms: 1,
+        elapsed_ms: 0,
+        failures: vec![],
+        left_out: Vec::new(),
+    };
+    let program = spec.program.clone();
+    let record = JobRecord { status, program, binary: spec.binary, spec: None, collects: None };
+    [Record::Spec(Box::new(spec.clone())), Record::Tries(spec.id, tries), record.into()]
+}
+
 /// An entry of an inventory.
 pub fn held(task: &Task, done: bool) -> v1::HeldAttempt {
     v1::HeldAttempt { attempt: Some(task.attempt.into()), report: done.then(|| report_of(task).into()) }
@@ -413,6 +495,10 @@ impl Place {
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
+    /// The settings of a coordinator on this place.
+    pub fn config(&self) -> Config {
+        config(&self.data())
+    }
     pub fn spec(&self, id: u8) -> JobSpec {
         spec(id, &self.input(), &self.output())
     }
@@ -427,8 +513,7 @@ impl Place {
 
 /// Serves a worker's transfer service, with the same log for every job. Returns its address.
 pub async fn serve_logs(text: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = listen().await;
     let routes = tonic::service::Routes::new(v1::transfer_server::TransferServer::new(Logs(text)));
     let server = Server::new(Role::Worker, Token::parse(TOKEN), None);
     tokio::spawn(windrow_net::serve(listener, routes, server, std::future::pending()));
