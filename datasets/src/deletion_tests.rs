@@ -86,9 +86,7 @@ impl World {
                 let w = *self.live.keys().next().unwrap();
                 table.held(worker(w), chunks.iter().map(|c| digest(*c)));
                 self.disks.entry(w).or_default().extend(&chunks);
-                let recorded = table.commit_put(put, dataset(&chunks)).unwrap();
-                table.recorded(recorded, true);
-                table.end_put(put, NOW);
+                commit(table, put, dataset(&chunks));
                 self.named.insert(name, chunks);
             }
             Op::OpenPut(true) if self.open.is_none() && !self.live.is_empty() => {

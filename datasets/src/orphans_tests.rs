@@ -1,11 +1,8 @@
 //! The waits and rates of orphans.
 
 use super::*;
+use crate::testing::digest;
 use Standing::{Away, Orphan, Settled};
-
-fn digest(n: u8) -> Digest {
-    Digest([n; 32])
-}
 
 fn orphans(kept_ms: u64, per_hour: u32) -> Orphans {
     Orphans::new(OrphanRule { kept_ms, per_hour }, OrphanWaits::default())

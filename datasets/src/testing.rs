@@ -45,11 +45,21 @@ pub fn put(table: &mut Datasets, name: &str, chunks: &[u8], overwrite: bool) -> 
     for n in [1, 2] {
         table.held(worker(n), chunks.iter().map(|c| digest(*c)));
     }
-    let recorded = table.commit_put(id, dataset(chunks)).unwrap();
+    commit(table, id, dataset(chunks))
+}
+/// Commits a put, and records its dataset. Returns the version.
+pub fn commit(table: &mut Datasets, put: PutId, dataset: Dataset) -> u64 {
+    let recorded = table.commit_put(put, dataset).unwrap();
     let version = recorded.version;
     table.recorded(recorded, true);
-    table.end_put(id, NOW);
+    table.end_put(put, NOW);
     version
+}
+/// A client stores these chunks on a worker.
+pub fn store(table: &mut Datasets, n: u8, chunks: &[u8], at: Time) {
+    let digests: Vec<Digest> = chunks.iter().map(|c| digest(*c)).collect();
+    table.arrived(worker(n), &digests, at);
+    table.held(worker(n), digests);
 }
 /// A coordinator that starts with dataset `a` of chunk 1, and with these deletions in its journal.
 pub fn with_one_dataset(dropped: &[u8]) -> Datasets {

@@ -74,17 +74,12 @@ fn copies_of_a_failed_put_are_deleted_where_it_stored_them() {
     let (failed, ..) = table.begin_put("b", false, 0).unwrap();
     let (other, ..) = table.begin_put("c", false, 0).unwrap();
     // Its own; those of a dataset and an orphan that existed before; one that the other put stores, too.
-    for (n, chunks) in [(1, &[2, 1, 7, 3][..]), (2, &[2, 7, 3])] {
-        let digests: Vec<Digest> = chunks.iter().map(|c| digest(*c)).collect();
-        table.arrived(worker(n), &digests, NOW);
-        table.held(worker(n), digests);
-    }
+    store(&mut table, 1, &[2, 1, 7, 3], NOW);
+    store(&mut table, 2, &[2, 7, 3], NOW);
     table.end_put(failed, NOW);
     assert_eq!(table.take_unrecorded(), [], "it holds for these copies alone");
     assert_eq!(table.orders(NOW), [], "never while a put is open");
-    let recorded = table.commit_put(other, dataset(&[3])).unwrap();
-    table.recorded(recorded, true);
-    table.end_put(other, NOW);
+    commit(&mut table, other, dataset(&[3]));
     assert_eq!(table.orders(NOW), [drop_of(1, &[2]), drop_of(2, &[2])]);
     assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [digest(7)]);
     // A folder that joins later keeps its copies.
@@ -101,10 +96,7 @@ fn chunk_of_a_failed_put_found_elsewhere_is_an_orphan() {
         let mut table = cluster(2);
         let (failed, ..) = table.begin_put("a", false, 0).unwrap();
         let (open, ..) = table.begin_put("b", false, 0).unwrap();
-        for n in [1, 2] {
-            table.arrived(worker(n), &[digest(1), digest(2)], NOW);
-            table.held(worker(n), [digest(1), digest(2)]);
-        }
+        [1, 2].into_iter().for_each(|n| store(&mut table, n, &[1, 2], NOW));
         if !joins_before_the_end {
             table.end_put(failed, NOW);
         }
@@ -121,8 +113,7 @@ fn worker_that_was_away_keeps_copies_of_a_failed_put() {
     for leaves in [true, false] {
         let mut table = cluster(2);
         let (failed, ..) = table.begin_put("a", false, 0).unwrap();
-        table.arrived(worker(1), &[digest(1)], NOW);
-        table.held(worker(1), [digest(1)]);
+        store(&mut table, 1, &[1], NOW);
         if leaves {
             table.worker_left(worker(1), NOW);
         }
@@ -139,18 +130,15 @@ fn late_chunk_of_a_failed_put_is_deleted() {
     let mut table = cluster(1);
     let (failed, ..) = table.begin_put("a", false, 0).unwrap();
     table.end_put(failed, NOW);
-    table.arrived(worker(1), &[digest(1)], NOW.plus_ms(LATE_MS - 1));
-    table.held(worker(1), [digest(1)]);
+    store(&mut table, 1, &[1], NOW.plus_ms(LATE_MS - 1));
     assert_eq!(table.orders(NOW), [drop_of(1, &[1])]);
     table.dropped(worker(1));
     // Later it is an orphan.
-    table.arrived(worker(1), &[digest(2)], NOW.plus_ms(LATE_MS));
-    table.held(worker(1), [digest(2)]);
+    store(&mut table, 1, &[2], NOW.plus_ms(LATE_MS));
     assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1));
     // A committed put takes no chunk with it.
     let (id, ..) = table.begin_put("b", false, 0).unwrap();
-    table.arrived(worker(1), &[digest(3), digest(4)], NOW.plus_ms(LATE_MS));
-    table.held(worker(1), [digest(3), digest(4)]);
+    store(&mut table, 1, &[3, 4], NOW.plus_ms(LATE_MS));
     let recorded = table.commit_put(id, dataset(&[3])).unwrap();
     table.recorded(recorded, true);
     table.end_put(id, NOW.plus_ms(LATE_MS));
@@ -163,8 +151,7 @@ fn chunk_that_arrives_during_an_inventory_is_an_orphan() {
     let mut table = cluster(2);
     let (failed, ..) = table.begin_put("a", false, 0).unwrap();
     table.worker_joined(worker(3), Incarnation(1), NOW);
-    table.arrived(worker(1), &[digest(1)], NOW);
-    table.held(worker(1), [digest(1)]);
+    store(&mut table, 1, &[1], NOW);
     table.inventory_complete(worker(3));
     table.end_put(failed, NOW);
     assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1));
@@ -311,9 +298,7 @@ fn copies_that_a_task_waits_for_come_first() {
     let (id, ..) = table.begin_put("a", false, 0).unwrap();
     let many = dataset(&[1, 2, 3, 4, 5, 6, 7, 8]);
     table.held(worker(1), many.chunks.iter().map(|c| c.digest));
-    let recorded = table.commit_put(id, many).unwrap();
-    table.recorded(recorded, true);
-    table.end_put(id, NOW);
+    commit(&mut table, id, many);
     join(&mut table, 2, &[]);
     keep(&mut table, 1, 9);
     assert_eq!(table.orders(NOW), [copy(2, 9, 1), copy(2, 1, 1), copy(2, 2, 1), copy(2, 3, 1)]);
@@ -471,9 +456,7 @@ fn put_with_a_wrong_chunk_length_is_refused() {
     let code = |table: &Datasets, length| table.check_lengths(&chunk(length)).map_err(|failure| failure.code);
     assert_eq!((code(&table, 11), code(&table, 12)), (Ok(()), Err(Code::BadRequest)));
     let (put, ..) = table.begin_put("a", false, 1).unwrap();
-    let recorded = table.commit_put(put, Dataset { chunks: chunk(11).to_vec(), ..dataset(&[]) }).unwrap();
-    table.recorded(recorded, true);
-    table.end_put(put, NOW);
+    commit(&mut table, put, Dataset { chunks: chunk(11).to_vec(), ..dataset(&[]) });
     assert_eq!((code(&table, 11), code(&table, 10)), (Ok(()), Err(Code::BadRequest)));
 }
 
