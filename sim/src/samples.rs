@@ -1,7 +1,7 @@
 //! Short constructors of plans, jobs, chunks and reports, for tests that drive a scheduler or attempts directly.
 
 use windrow_model::*;
-use windrow_scheduler::StageChunks;
+use windrow_scheduler::{RestoredJob, StageChunks};
 
 /// The id of job `n`.
 pub fn job_id(n: u8) -> JobId {
@@ -127,6 +127,22 @@ pub fn attempt(job: u8, index: u32) -> AttemptId {
 /// A task without inputs.
 pub fn task(attempt: AttemptId, outputs: Vec<TaskOutput>) -> Box<Task> {
     Box::new(Task { attempt, inputs: vec![TaskInput::Inline(vec![])], outputs, job_input_bytes: 0 })
+}
+
+/// This job as a journal holds it right after its submit.
+pub fn restored(spec: JobSpec) -> RestoredJob {
+    RestoredJob {
+        spec: Box::new(spec),
+        unix_ms: 0,
+        elapsed_ms: 0,
+        split: None,
+        published: Vec::new(),
+        bad_records: Vec::new(),
+        failures: Vec::new(),
+        uncharged: Vec::new(),
+        sealed: false,
+        collected: Vec::new(),
+    }
 }
 
 /// `n` chunks of one file for a source stage.

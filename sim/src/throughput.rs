@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Event, HeldAttempt, RestoredJob, RestoredSplit, Scheduler, StageChunks};
-use windrow_sim::samples::{chunks, map_reduce, node, spec};
+use windrow_sim::samples::{chunks, map_reduce, node, restored, spec};
 
 const SLOTS: u32 = 8;
 
@@ -142,18 +142,7 @@ impl World {
     fn restart(&mut self, job: &JobSpec, workers: u32) {
         self.inbox.clear();
         self.scheduler = Scheduler::new(Config::default(), Epoch(2));
-        let restored = RestoredJob {
-            spec: Box::new(job.clone()),
-            unix_ms: 0,
-            elapsed_ms: 0,
-            split: self.split.clone(),
-            published: Vec::new(),
-            bad_records: Vec::new(),
-            failures: Vec::new(),
-            uncharged: Vec::new(),
-            sealed: false,
-            collected: Vec::new(),
-        };
+        let restored = RestoredJob { split: self.split.clone(), ..restored(job.clone()) };
         self.step(Event::Restored { job: Box::new(restored) });
         self.step(Event::Awaited { workers: (0..workers).map(worker).collect(), ms: 10_000 });
         (0..workers).for_each(|n| self.join(n));

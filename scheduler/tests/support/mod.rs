@@ -183,18 +183,8 @@ fn bytes_of(stages: &[StageChunks]) -> u64 {
 /// Job 1 as a journal holds it: split in epoch 1 into these chunks, without results or failures.
 pub fn restored_job(plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
     let stages = source_chunks(&plan, chunk_counts);
-    RestoredJob {
-        spec: Box::new(spec(1, plan, JobOptions::default())),
-        unix_ms: 0,
-        elapsed_ms: 0,
-        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: bytes_of(&stages), stages }),
-        published: Vec::new(),
-        bad_records: Vec::new(),
-        failures: Vec::new(),
-        uncharged: Vec::new(),
-        sealed: false,
-        collected: Vec::new(),
-    }
+    let split = Some(RestoredSplit { epoch: Epoch(1), input_bytes: bytes_of(&stages), stages });
+    RestoredJob { split, ..restored(spec(1, plan, JobOptions::default())) }
 }
 
 pub fn place(worker: WorkerId, task: &Task) -> String {

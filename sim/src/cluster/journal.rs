@@ -1,6 +1,7 @@
 //! The coordinator's journal: records in order, of which a prefix survives a crash.
 
 use super::Cluster;
+use crate::samples::restored;
 use windrow_model::*;
 use windrow_scheduler::{Collected, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, Tally};
 
@@ -21,19 +22,7 @@ impl Cluster {
         for record in self.unwritten.drain(..records.min(self.unwritten.len())) {
             match record {
                 Record::Submitted(spec) => {
-                    let job = RestoredJob {
-                        spec,
-                        unix_ms: 0,
-                        elapsed_ms: 0,
-                        split: None,
-                        published: Vec::new(),
-                        bad_records: Vec::new(),
-                        failures: Vec::new(),
-                        uncharged: Vec::new(),
-                        sealed: false,
-                        collected: Vec::new(),
-                    };
-                    self.journal.entry(job.spec.id).or_insert(job);
+                    self.journal.entry(spec.id).or_insert_with(|| restored(*spec));
                 }
                 Record::Split(job, input_bytes, stages) => {
                     let job = self.journal.get_mut(&job).expect("records are written in order");
