@@ -95,9 +95,8 @@ fn late_word_of_files_not_seen_does_not_stop_a_job() {
 /// After a clock gap a task was assigned to a worker that was lost in the same step; the simulation must count that loss.
 #[test]
 fn loss_in_the_step_of_the_assignment_counts() {
-    let kinds = Kinds { datasets: false, ..Kinds::ALL };
     let (seed, trace) = (9_000_280, Trace::Off);
-    windrow_sim::run(&Setup { seed, user_errors: false, kinds, workers: Some(4), trace });
+    windrow_sim::run(&Setup { seed, user_errors: false, kinds: JOBS, workers: Some(4), trace });
 }
 
 /// A reader reported while one of the stages that it reads was incomplete, and no task of that one had to run again.
