@@ -156,9 +156,7 @@ impl Cluster {
     }
     /// Stops the coordinator in order and starts it again on the same folder and address.
     pub fn restart_coordinator(&mut self) {
-        let stopped = self.stop_coordinator();
-        assert_eq!(stopped, Some(0), "the coordinator's exit code");
-        self.start_coordinator();
+        self.restart_coordinator_after(|| {});
     }
     /// The same, with a change of its folder in between.
     pub fn restart_coordinator_after(&mut self, change: impl FnOnce()) {
@@ -169,33 +167,12 @@ impl Cluster {
     }
     /// Waits until the coordinator has ended by itself or `over` returns true. Returns its exit code, absent after a
     /// signal.
-    pub fn coordinator_ends(&mut self, mut over: impl FnMut() -> bool) -> Option<Option<i32>> {
-        let mut ended = None;
-        let coordinator = self.coordinator.as_mut().expect("it runs");
-        eventually("the coordinator or what it is asked for has ended", || {
-            // In this order: the end of the process wins if both happen.
-            let is_over = over();
-            ended = coordinator.has_ended();
-            ended.is_some() || is_over
-        });
-        if ended.is_some() {
-            self.coordinator = None;
-        }
-        ended
+    pub fn coordinator_ends(&mut self, over: impl FnMut() -> bool) -> Option<Option<i32>> {
+        ends(&mut self.coordinator, "the coordinator or what it is asked for has ended", over)
     }
     /// The same for a worker.
-    pub fn worker_ends(&mut self, index: usize, mut over: impl FnMut() -> bool) -> Option<Option<i32>> {
-        let mut ended = None;
-        let worker = self.workers[index].as_mut().expect("it runs");
-        eventually("the worker or what it is asked for has ended", || {
-            let is_over = over();
-            ended = worker.has_ended();
-            ended.is_some() || is_over
-        });
-        if ended.is_some() {
-            self.workers[index] = None;
-        }
-        ended
+    pub fn worker_ends(&mut self, index: usize, over: impl FnMut() -> bool) -> Option<Option<i32>> {
+        ends(&mut self.workers[index], "the worker or what it is asked for has ended", over)
     }
     /// Stops a worker with SIGTERM. Returns its exit code.
     pub fn stop_worker(&mut self, index: usize) -> Option<i32> {
@@ -267,6 +244,17 @@ impl Cluster {
     pub fn json<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Value {
         run(self.windrow(args).args(["-o", "json", "--coordinator", &self.url])).ok().json()
     }
+    /// The entry of `worker list` for a worker.
+    #[track_caller]
+    pub fn worker(&self, index: usize) -> Option<Value> {
+        let workers = self.json(["worker", "list"]);
+        let mut workers = workers.as_array().expect("a list").iter();
+        workers.find(|worker| worker["id"] == self.worker_id(index)).cloned()
+    }
+    /// Runs `windrow data` with these arguments, in `folder`.
+    pub fn data(&self, folder: &Path, args: &[&str]) -> Ended {
+        run(self.windrow(["data"]).args(args).args(["--coordinator", &self.url]).current_dir(folder))
+    }
     /// Runs a job binary with `--cluster`, in `folder`.
     pub fn job<A: AsRef<OsStr>>(&self, folder: &Path, name: &str, args: impl IntoIterator<Item = A>) -> Ended {
         let mut command = command(name, &self.home());
@@ -279,6 +267,22 @@ impl Cluster {
         command.arg(crate::program::binary(name)).arg("--").args(args).current_dir(folder);
         run(&mut command).ok().stdout.trim().to_string()
     }
+}
+
+/// Waits until a process has ended by itself or `over` returns true. Returns the exit code of an end by itself.
+fn ends(process: &mut Option<Daemon>, what: &str, mut over: impl FnMut() -> bool) -> Option<Option<i32>> {
+    let mut ended = None;
+    let running = process.as_mut().expect("it runs");
+    eventually(what, || {
+        // In this order: the end of the process wins if both happen.
+        let is_over = over();
+        ended = running.has_ended();
+        ended.is_some() || is_over
+    });
+    if ended.is_some() {
+        *process = None;
+    }
+    ended
 }
 
 /// The command in a mount namespace where this folder is empty.

@@ -31,20 +31,10 @@ fn log_lists_workers_jobs_and_refused_callers() {
         let line = |line: &str| words.iter().all(|word| line.contains(word));
         eventually(what, || text(&log).lines().any(line));
     };
-    let args = |n: &'static str| {
-        ["worker", "--coordinator", &url, "--slots", "1", "--data-dir"]
-            .map(str::to_string)
-            .into_iter()
-            .chain([path(n)])
-            .collect::<Vec<_>>()
-    };
-    let start = |n: &'static str, failpoints: &str| {
+    let start = |n: &str, failpoints: &str| {
         let mut worker = command("windrow", &home);
-        worker
-            .args(args(n))
-            .args(["--memory", "64MiB"])
-            .env("WINDROW_LOG", "error")
-            .env("WINDROW_FAILPOINTS", failpoints);
+        worker.args(["worker", "--coordinator", &url, "--slots", "1", "--data-dir", &path(n), "--memory", "64MiB"]);
+        worker.env("WINDROW_LOG", "error").env("WINDROW_FAILPOINTS", failpoints);
         let mut worker = Daemon::start(&mut worker);
         let id = worker.read_line("worker ");
         (worker, id)

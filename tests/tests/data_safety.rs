@@ -7,16 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 use windrow_tests::cluster::{Cluster, Setup};
-use windrow_tests::program::{Ended, eventually, run};
+use windrow_tests::program::{eventually, run};
 use windrow_tests::{corpus, oracle};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
-}
-
-/// `windrow data …` in a folder.
-fn data(cluster: &Cluster, folder: &Path, args: &[&str]) -> Ended {
-    run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder))
 }
 
 /// The state that `data ls` shows for a dataset, `none` if it is not listed.
@@ -38,7 +33,7 @@ fn chunks(cluster: &Cluster, worker: usize) -> BTreeMap<String, Vec<u8>> {
 fn notice(cluster: &Cluster, folder: &Path, words: &str) {
     let mut said = String::new();
     let is_said = windrow_tests::program::happens(|| {
-        said = data(cluster, folder, &["ls"]).ok().stderr;
+        said = cluster.data(folder, &["ls"]).ok().stderr;
         said.contains(words)
     });
     assert!(is_said, "no `{words}` in: {said}");
@@ -50,7 +45,7 @@ fn coordinator_on_an_empty_folder_deletes_no_chunk() {
     let text = corpus::text(71, 60_000);
     fs::write(folder.path().join("in"), &text).unwrap();
     let mut cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
     let before = [chunks(&cluster, 0), chunks(&cluster, 1)];
     assert!(before[0].len() > 3);
     // The coordinator's disk is not mounted; the token comes from its file, as before.
@@ -74,7 +69,7 @@ fn coordinator_on_an_empty_folder_deletes_no_chunk() {
     cluster.start_coordinator();
     cluster.start_worker(1);
     eventually("everything is there again", || state(&cluster, "set") == "whole");
-    data(&cluster, folder.path(), &["get", "set", "back"]).ok();
+    cluster.data(folder.path(), &["get", "set", "back"]).ok();
     assert!(fs::read_to_string(folder.path().join("back")).unwrap() == text);
     cluster.stop();
 }
@@ -93,11 +88,11 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
     fs::write(path.join("a"), corpus::text(72, 20_000)).unwrap();
     fs::write(path.join("b"), "put after the copy was made\n").unwrap();
     let mut cluster = Cluster::start(2, 1);
-    data(&cluster, path, &["put", "a", "a", "--chunk-size", "9kB"]).ok();
+    cluster.data(path, &["put", "a", "a", "--chunk-size", "9kB"]).ok();
     let (journal, old) = (cluster.coordinator_folder().join("journal.redb"), path.join("old"));
     cluster.restart_coordinator_after(|| _ = fs::copy(&journal, &old).unwrap());
     eventually("the workers are back", || state(&cluster, "a") == "whole");
-    data(&cluster, path, &["put", "b", "b"]).ok();
+    cluster.data(path, &["put", "b", "b"]).ok();
     let before = [chunks(&cluster, 0), chunks(&cluster, 1)];
 
     cluster.restart_coordinator_after(|| _ = fs::copy(&old, &journal).unwrap());
@@ -119,12 +114,12 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
     let found = orphans(&cluster);
     assert_eq!(found.values().copied().collect::<Vec<_>>(), [28]);
     let digest = found.keys().next().unwrap();
-    data(&cluster, path, &["adopt", "b", digest]).ok();
-    data(&cluster, path, &["get", "b", "back"]).ok();
+    cluster.data(path, &["adopt", "b", digest]).ok();
+    cluster.data(path, &["get", "b", "back"]).ok();
     assert_eq!(fs::read(path.join("back")).unwrap(), fs::read(path.join("b")).unwrap());
     assert!(orphans(&cluster).is_empty());
     // From here on it is the newest journal.
-    data(&cluster, path, &["rm", "b"]).ok();
+    cluster.data(path, &["rm", "b"]).ok();
     eventually("the ordered deletion is done", || chunks(&cluster, 0).len() == before[0].len() - 1);
     cluster.stop();
 }
@@ -152,7 +147,7 @@ fn folders_without_cluster_id_join_if_chunks_are_known() {
         state(&cluster, "first") == "whole" && state(&cluster, "second") == "whole"
     });
     assert_eq!(chunks(&cluster, 0).len(), 7);
-    data(&cluster, folder.path(), &["get", "first", "first"]).ok();
+    cluster.data(folder.path(), &["get", "first", "first"]).ok();
     let first: String = (1..=40).map(|i| format!("line {i} of the first dataset\n")).collect();
     assert_eq!(fs::read_to_string(folder.path().join("first")).unwrap(), first);
     assert!(orphans(&cluster).is_empty());
@@ -174,7 +169,7 @@ fn folder_with_unknown_chunks_waits_for_an_operator() {
     assert_eq!(cluster.json(["worker", "list"]).as_array().unwrap().len(), 0);
     assert_eq!(chunks(&cluster, 0).len(), 7);
     let id = listed["unjoined"][0]["worker"].as_str().unwrap();
-    data(&cluster, folder.path(), &["adopt", "--worker", id]).ok();
+    cluster.data(folder.path(), &["adopt", "--worker", id]).ok();
     eventually("it joins", || cluster.json(["worker", "list"]).as_array().unwrap().len() == 1);
     eventually("its chunks are orphans", || orphans(&cluster).len() == 7);
     assert_eq!(chunks(&cluster, 0).len(), 7);
@@ -191,18 +186,18 @@ fn orphans_expire_into_trash_and_return_when_adopted() {
     cluster.add_worker_unheard(1);
     notice(&cluster, folder.path(), "1 workers have folders with chunks that this journal does not know");
     let listed = cluster.json(["data", "ls", "--orphans"]);
-    data(&cluster, folder.path(), &["adopt", "--worker", listed["unjoined"][0]["worker"].as_str().unwrap()]).ok();
+    cluster.data(folder.path(), &["adopt", "--worker", listed["unjoined"][0]["worker"].as_str().unwrap()]).ok();
     let trash = cluster.worker_folder(0).join("chunks-trash");
     let in_trash = || fs::read_dir(&trash).map_or(0, |files| files.count());
     eventually("as many as may in an hour are in the trash", || in_trash() == 5);
     assert_eq!(chunks(&cluster, 0).len(), 2);
     eventually("and all are listed", || orphans(&cluster).len() == 7);
     let digests: Vec<&str> = before.keys().map(String::as_str).collect();
-    data(&cluster, folder.path(), &[&["adopt", "found"], &digests[..]].concat()).ok();
+    cluster.data(folder.path(), &[&["adopt", "found"], &digests[..]].concat()).ok();
     eventually("they come back", || state(&cluster, "found") == "whole");
     assert!(chunks(&cluster, 0) == before);
     assert_eq!(in_trash(), 0);
-    data(&cluster, folder.path(), &["get", "found", "back"]).ok();
+    cluster.data(folder.path(), &["get", "found", "back"]).ok();
     assert_eq!(fs::read(folder.path().join("back")).unwrap(), before.into_values().collect::<Vec<_>>().concat());
     cluster.stop();
 }
@@ -217,7 +212,7 @@ fn chunk_without_any_copy_fails_its_reader_at_once() {
     let folder = folder();
     fs::write(folder.path().join("in"), corpus::text(73, 60_000)).unwrap();
     let cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
     let gone = chunks(&cluster, 0).into_keys().next().unwrap();
     [0, 1].iter().for_each(|worker| fs::remove_file(chunk_file(&cluster, *worker, &gone)).unwrap());
     let job = cluster.job(folder.path(), "wordcount", ["windrow://set", "--output", "out"]);
@@ -235,7 +230,7 @@ fn chunk_lost_before_its_task_runs_is_read_elsewhere() {
     let text = format!("gate1 a\n{}", corpus::text(77, 60_000));
     fs::write(path.join("in"), &text).unwrap();
     let cluster = Cluster::start(2, 1);
-    data(&cluster, path, &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
+    cluster.data(path, &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
     // It keeps its chunks, and gets no task.
     run(cluster.windrow(["worker", "drain", "--coordinator", &cluster.url]).arg(cluster.worker_id(1))).ok();
     let id = cluster.detach(
@@ -258,13 +253,13 @@ fn read_of_a_missing_chunk_restores_its_copy() {
     let text = corpus::text(74, 60_000);
     fs::write(folder.path().join("in"), &text).unwrap();
     let cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
     let before = chunks(&cluster, 0);
     before.keys().for_each(|digest| fs::remove_file(chunk_file(&cluster, 0, digest)).unwrap());
     cluster.job(folder.path(), "wordcount", ["windrow://set", "--output", "out"]).ok();
     assert_eq!(windrow_tests::output::lines(&folder.path().join("out")), oracle::wordcount(&text));
     // A reader asks each worker in turn, and a worker without its chunk reports that to the coordinator.
-    data(&cluster, folder.path(), &["get", "set", "back"]).ok();
+    cluster.data(folder.path(), &["get", "set", "back"]).ok();
     eventually("every copy is there again", || chunks(&cluster, 0) == before);
     eventually("and is known to be", || state(&cluster, "set") == "whole");
     cluster.stop();
@@ -277,7 +272,7 @@ fn scrub_restores_damaged_and_missing_copies() {
     let mut cluster = Cluster::start(1, 1);
     cluster.worker_args = ["--scrub-period", "1s"].map(str::to_string).to_vec();
     cluster.add_worker(1);
-    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
     let whole = chunks(&cluster, 1);
     let mut files = whole.keys().map(|digest| chunk_file(&cluster, 1, digest));
     fs::remove_file(files.next().unwrap()).unwrap();
@@ -307,7 +302,7 @@ fn backup_during_jobs_holds_all_acknowledged_data() {
     let text = format!("gate1 a\n{}", corpus::text(76, 30_000));
     fs::write(path.join("in"), &text).unwrap();
     let mut cluster = Cluster::start(2, 1);
-    data(&cluster, path, &["put", "in", "texts", "--chunk-size", "5kB"]).ok();
+    cluster.data(path, &["put", "in", "texts", "--chunk-size", "5kB"]).ok();
     cluster.job(path, "wordcount", ["in", "--output", "windrow://counts"]).ok();
     let args = ["gate", "windrow://texts", "--output", "out", "--gate", gate.to_str().unwrap()];
     let id = cluster.detach(path, "hostile", args);

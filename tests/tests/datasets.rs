@@ -16,11 +16,6 @@ fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 
-/// `windrow data …` in a folder.
-fn data(cluster: &Cluster, folder: &Path, args: &[&str]) -> Ended {
-    run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder))
-}
-
 /// The entry of `data ls` for a dataset.
 fn listed(cluster: &Cluster, name: &str) -> Option<Value> {
     let all = cluster.json(["data", "ls"]);
@@ -49,18 +44,18 @@ fn put_dataset_is_listed_read_and_deleted() {
     write(folder.path(), "a.txt", &text);
     write(folder.path(), "b.txt", "no newline at the end");
     let cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "*.txt", "texts", "--chunk-size", "20kB"]).ok();
+    cluster.data(folder.path(), &["put", "*.txt", "texts", "--chunk-size", "20kB"]).ok();
     let found = listed(&cluster, "texts").unwrap();
     assert_eq!((&found["version"], &found["replicas"], &found["copies_min"]), (&1.into(), &2.into(), &2.into()));
     assert_eq!(found["state"], "whole");
     assert!(found["chunks"].as_u64().unwrap() > 5, "{found}");
     assert_eq!(chunks(&cluster, 0), chunks(&cluster, 1), "both have a copy of each");
-    data(&cluster, folder.path(), &["get", "texts", "back"]).ok();
+    cluster.data(folder.path(), &["get", "texts", "back"]).ok();
     let back = std::fs::read_to_string(folder.path().join("back")).unwrap();
     let ended = |text: &str| if text.ends_with('\n') { text.to_string() } else { format!("{text}\n") };
     assert!(back == ended(&text) + "no newline at the end\n");
-    data(&cluster, folder.path(), &["get", "texts", "back"]).with(1).shows_error("OUTPUT_EXISTS", &["back"]);
-    data(&cluster, folder.path(), &["rm", "texts"]).ok();
+    cluster.data(folder.path(), &["get", "texts", "back"]).with(1).shows_error("OUTPUT_EXISTS", &["back"]);
+    cluster.data(folder.path(), &["rm", "texts"]).ok();
     assert_eq!(listed(&cluster, "texts"), None);
     eventually("chunks without a name are deleted", || chunks(&cluster, 0) + chunks(&cluster, 1) == 0);
     cluster.stop();
@@ -91,7 +86,7 @@ fn job_writes_outputs_of_several_kinds() {
         assert!(here == of(format!("there-{output}")), "{output}");
         match output {
             "words" => {
-                data(&cluster, folder.path(), &["get", "words", "got"]).ok();
+                cluster.data(folder.path(), &["get", "words", "got"]).ok();
                 let all: Vec<u8> = here.into_values().flatten().collect();
                 assert!(std::fs::read(folder.path().join("got")).unwrap() == all);
             }
@@ -119,7 +114,7 @@ fn damaged_copy_is_never_read_and_is_restored() {
     write(folder.path(), "in", corpus::text(43, 100_000));
     let expected = expected(folder.path(), "in");
     let cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "20kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "set", "--chunk-size", "20kB"]).ok();
     damage_chunks(&cluster, 0);
     wordcount(&cluster, folder.path(), "windrow://set", "out1").ok();
     assert!(parts(&folder.path().join("out1")) == expected);
@@ -140,7 +135,7 @@ fn offsets_in_a_dataset_name_the_dataset() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(44, 40_000));
     let cluster = Cluster::start(3, 1);
-    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "5kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "set", "--chunk-size", "5kB"]).ok();
     cluster.job(folder.path(), "grep", [".", "windrow://set", "--with-place", "--output", "out"]).ok();
     let lines: Vec<u8> = parts(&folder.path().join("out")).into_values().flatten().collect();
     let lines = String::from_utf8(lines).unwrap();
@@ -168,8 +163,8 @@ fn datasets_keep_their_framing() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     local(folder.path(), "terasort", ["gen", "500", "records", "--seed", "3"]).ok();
-    data(&cluster, folder.path(), &["put", "records", "r", "--framing", "fixed:100", "--chunk-size", "7kB"]).ok();
-    data(&cluster, folder.path(), &["get", "r", "back"]).ok();
+    cluster.data(folder.path(), &["put", "records", "r", "--framing", "fixed:100", "--chunk-size", "7kB"]).ok();
+    cluster.data(folder.path(), &["get", "r", "back"]).ok();
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert!(read("records") == read("back"));
     assert_eq!(listed(&cluster, "r").unwrap()["replicas"], 1, "one worker, one copy");
@@ -177,8 +172,8 @@ fn datasets_keep_their_framing() {
     cluster.job(folder.path(), "terasort", sort).ok();
     local(folder.path(), "terasort", ["validate", "sorted"]).ok();
 
-    data(&cluster, folder.path(), &["put", "records", "back", "w", "--framing", "whole"]).ok();
-    data(&cluster, folder.path(), &["get", "w", "files"]).ok();
+    cluster.data(folder.path(), &["put", "records", "back", "w", "--framing", "whole"]).ok();
+    cluster.data(folder.path(), &["get", "w", "files"]).ok();
     assert!(read("files/00000") == read("records") && read("files/00001") == read("back"));
     cluster.stop();
 }
@@ -189,7 +184,7 @@ fn jobs_read_datasets_from_any_holder() {
     corpus::write_folder(&folder.path().join("in"), 2);
     let expected = expected(folder.path(), "in");
     let mut cluster = Cluster::start(1, 1);
-    data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "3kB", "--replicas", "1"]).ok();
+    cluster.data(folder.path(), &["put", "in", "texts", "--chunk-size", "3kB", "--replicas", "1"]).ok();
     wordcount(&cluster, folder.path(), "windrow://texts", "one").ok();
     assert!(parts(&folder.path().join("one")) == expected);
     // The new workers hold no chunks, and run tasks all the same.
@@ -222,14 +217,14 @@ fn running_job_keeps_its_dataset_version() {
     let folder = folder();
     let (gate, text, args) = gated(folder.path(), "out");
     let cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "old", "texts", "--chunk-size", "5kB"]).ok();
+    cluster.data(folder.path(), &["put", "old", "texts", "--chunk-size", "5kB"]).ok();
     let id = cluster.detach(folder.path(), "hostile", args);
     eventually("a task waits", || std::fs::read_dir(&gate).unwrap().count() >= 1);
     write(folder.path(), "new", "something else\n");
-    data(&cluster, folder.path(), &["put", "new", "texts"]).with(1).shows_error("DATASET_EXISTS", &["texts"]);
-    data(&cluster, folder.path(), &["put", "new", "texts", "--overwrite"]).ok();
+    cluster.data(folder.path(), &["put", "new", "texts"]).with(1).shows_error("DATASET_EXISTS", &["texts"]);
+    cluster.data(folder.path(), &["put", "new", "texts", "--overwrite"]).ok();
     assert_eq!(listed(&cluster, "texts").unwrap()["version"], 2);
-    data(&cluster, folder.path(), &["rm", "texts"]).ok();
+    cluster.data(folder.path(), &["rm", "texts"]).ok();
     write(&gate, "open", "");
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
     assert_eq!(windrow_tests::output::lines(&folder.path().join("out")), oracle::wordcount(&text));
@@ -253,7 +248,7 @@ fn jobs_read_datasets_written_by_jobs() {
     let found = listed(&cluster, "counts").unwrap();
     assert_eq!((&found["version"], &found["framing"], &found["state"]), (&1.into(), &"lines".into(), &"whole".into()));
     assert_eq!(found["copies_min"], 2, "copied before the job was done");
-    data(&cluster, path, &["get", "counts", "counts"]).ok();
+    cluster.data(path, &["get", "counts", "counts"]).ok();
     let all: Vec<u8> = expected.values().flatten().copied().collect();
     assert!(std::fs::read(path.join("counts")).unwrap() == all, "parts in their order");
 
@@ -279,7 +274,7 @@ fn failed_job_leaves_no_dataset() {
     let bad = ["bad", "panic", "in", "--output", "windrow://x"];
     cluster.job(folder.path(), "hostile", bad).with(1).shows_error("USER_PANIC", &["in:2"]);
     assert_eq!(listed(&cluster, "x"), None);
-    data(&cluster, folder.path(), &["put", "in", "x"]).ok();
+    cluster.data(folder.path(), &["put", "in", "x"]).ok();
     let read = ["bad", "panic", "windrow://x", "--output", "out"];
     cluster.job(folder.path(), "hostile", read).with(1).shows_error("USER_PANIC", &["windrow://x/00000:2", "b BOOM"]);
     cluster.stop();
@@ -291,7 +286,7 @@ fn copies_on_a_killed_worker_are_restored() {
     write(folder.path(), "in", corpus::text(4, 100_000));
     let expected = expected(folder.path(), "in");
     let mut cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
     cluster.kill_worker(0);
     eventually("the loss is seen", || listed(&cluster, "texts").unwrap()["state"] == "degraded");
     wordcount(&cluster, folder.path(), "windrow://texts", "out").ok();
@@ -315,9 +310,9 @@ fn datasets_survive_a_coordinator_restart() {
     write(folder.path(), "in", corpus::text(5, 50_000));
     let expected = expected(folder.path(), "in");
     let mut cluster = Cluster::start(2, 1);
-    data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
-    data(&cluster, folder.path(), &["put", "in", "gone"]).ok();
-    data(&cluster, folder.path(), &["rm", "gone"]).ok();
+    cluster.data(folder.path(), &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
+    cluster.data(folder.path(), &["put", "in", "gone"]).ok();
+    cluster.data(folder.path(), &["rm", "gone"]).ok();
     cluster.restart_coordinator();
     eventually("workers have listed their chunks", || listed(&cluster, "texts").unwrap()["copies_min"] == 2);
     assert_eq!(listed(&cluster, "gone"), None);
@@ -332,26 +327,24 @@ fn invalid_dataset_requests_are_errors() {
     let path = folder.path();
     write(path, "in", "a b\n");
     let cluster = Cluster::start(1, 1);
-    data(&cluster, path, &["put", "in", "texts"]).ok();
+    cluster.data(path, &["put", "in", "texts"]).ok();
     wordcount(&cluster, path, "windrow://nothing", "out").with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
     local(path, "wordcount", ["windrow://texts", "--output", "out"])
         .with(1)
         .shows_error("DATASET_NOT_FOUND", &["texts"]);
     let fixed = ["sort", "windrow://texts", "--output", "out"];
     cluster.job(path, "terasort", fixed).with(1).shows_error("DATASET_FRAMING", &["texts", "lines", "fixed:100"]);
-    data(&cluster, path, &["put", "missing", "other"]).with(1).shows_error("INPUT_NOT_FOUND", &["missing"]);
-    data(&cluster, path, &["put", "in", "../x"]).with(2).shows_error("BAD_REQUEST", &["../x"]);
-    data(&cluster, path, &["put", "in", "other", "--framing", "fixed:3"])
-        .with(1)
-        .shows_error("INPUT_MALFORMED", &["in"]);
-    data(&cluster, path, &["put", "in", "other", "--replicas", "2"]).with(2).shows_error("BAD_REQUEST", &["2 copies"]);
-    data(&cluster, path, &["rm", "nothing"]).with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
-    data(&cluster, path, &["get", "nothing", "x"]).with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
-    data(&cluster, path, &["put", "in"]).with(2);
+    cluster.data(path, &["put", "missing", "other"]).with(1).shows_error("INPUT_NOT_FOUND", &["missing"]);
+    cluster.data(path, &["put", "in", "../x"]).with(2).shows_error("BAD_REQUEST", &["../x"]);
+    cluster.data(path, &["put", "in", "other", "--framing", "fixed:3"]).with(1).shows_error("INPUT_MALFORMED", &["in"]);
+    cluster.data(path, &["put", "in", "other", "--replicas", "2"]).with(2).shows_error("BAD_REQUEST", &["2 copies"]);
+    cluster.data(path, &["rm", "nothing"]).with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
+    cluster.data(path, &["get", "nothing", "x"]).with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
+    cluster.data(path, &["put", "in"]).with(2);
     assert_eq!(cluster.json(["data", "ls"]).as_array().unwrap().len(), 1);
     assert!(!path.join("out").exists());
     let empty = Cluster::start(0, 1);
-    data(&empty, path, &["put", "in", "texts"]).with(1).shows_error("CHUNK_UNAVAILABLE", &["no worker"]);
+    empty.data(path, &["put", "in", "texts"]).with(1).shows_error("CHUNK_UNAVAILABLE", &["no worker"]);
     cluster.stop();
     empty.stop();
 }
@@ -381,7 +374,7 @@ fn put_survives_a_restart_of_the_coordinator() {
     );
     let orphans = cluster.json(["data", "ls", "--orphans"]);
     assert_eq!(orphans["chunks"].as_array().unwrap().len(), 0, "{orphans}");
-    data(&cluster, folder.path(), &["get", "set", "back"]).ok();
+    cluster.data(folder.path(), &["get", "set", "back"]).ok();
     assert!(std::fs::read(folder.path().join("back")).unwrap() == text.as_bytes());
     cluster.stop();
 }

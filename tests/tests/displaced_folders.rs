@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
-use windrow_tests::program::{Ended, eventually, run};
+use windrow_tests::program::{Ended, eventually};
 
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -14,18 +14,13 @@ fn folder() -> TempDir {
     folder
 }
 
-/// `windrow data …` in a folder.
-fn data(cluster: &Cluster, folder: &Path, args: &[&str]) -> Ended {
-    run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder))
-}
-
 fn put(cluster: &Cluster, folder: &Path, name: &str) -> Ended {
-    data(cluster, folder, &["put", "in", name, "--chunk-size", "9kB"])
+    cluster.data(folder, &["put", "in", name, "--chunk-size", "9kB"])
 }
 
 /// The content of a dataset.
 fn get(cluster: &Cluster, folder: &Path, name: &str) -> Vec<u8> {
-    data(cluster, folder, &["get", name, "got"]).ok();
+    cluster.data(folder, &["get", name, "got"]).ok();
     let bytes = fs::read(folder.join("got")).unwrap();
     fs::remove_file(folder.join("got")).unwrap();
     bytes

@@ -232,11 +232,7 @@ fn worker_with_a_full_disk_gets_no_tasks_until_space() {
     };
     std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(1)).unwrap();
     cluster.add_worker(1);
-    let state = |cluster: &Cluster| {
-        let workers = cluster.json(["worker", "list"]);
-        let it = workers.as_array().unwrap().iter().find(|w| w["id"] == cluster.worker_id(1));
-        it.unwrap()["state"].as_str().unwrap().to_string()
-    };
+    let state = |cluster: &Cluster| cluster.worker(1).unwrap()["state"].as_str().unwrap().to_string();
     assert_eq!(state(&cluster), "live");
     let filler = mounted.0.path().join("filler");
     let mut file = std::fs::File::create(&filler).unwrap();
@@ -263,22 +259,14 @@ fn worker_starts_on_a_full_disk_and_serves() {
     };
     std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
     cluster.add_worker(1);
-    let data = |args: &[&str]| {
-        let mut data = cluster.windrow(["data"].iter().chain(args));
-        run(data.current_dir(folder.path()))
-    };
-    data(&["put", "records", "kept", "--framing", "fixed:100"]).ok();
-    data(&["put", "few", "gone"]).ok();
+    cluster.data(folder.path(), &["put", "records", "kept", "--framing", "fixed:100"]).ok();
+    cluster.data(folder.path(), &["put", "few", "gone"]).ok();
     let filler = mounted.0.path().join("filler");
     let fill = || {
         let mut file = std::fs::File::options().append(true).create(true).open(&filler).unwrap();
         while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|n| n > 0) {}
     };
-    let reason = |cluster: &Cluster| {
-        let workers = cluster.json(["worker", "list"]);
-        let it = workers.as_array().unwrap().iter().find(|w| w["id"] == cluster.worker_id(0)).cloned();
-        it.filter(|w| w["state"] != "lost").map(|w| w["reason"].clone())
-    };
+    let reason = |cluster: &Cluster| cluster.worker(0).filter(|w| w["state"] != "lost").map(|w| w["reason"].clone());
     // Again and again, each time with what the start before has freed taken away.
     for _ in 0..3 {
         fill();
@@ -286,15 +274,11 @@ fn worker_starts_on_a_full_disk_and_serves() {
         cluster.start_worker(0);
         eventually("lists say that the disk is full", || reason(&cluster).is_some_and(|r| r == "its disk is full"));
     }
-    let data = |args: &[&str]| {
-        let mut data = cluster.windrow(["data"].iter().chain(args));
-        run(data.current_dir(folder.path()))
-    };
-    data(&["get", "kept", "back"]).ok();
+    cluster.data(folder.path(), &["get", "kept", "back"]).ok();
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert!(read("back") == read("records"));
     // What is deleted makes no room for a task, and needs none.
-    data(&["rm", "gone"]).ok();
+    cluster.data(folder.path(), &["rm", "gone"]).ok();
     std::fs::remove_file(&filler).unwrap();
     eventually("it has room again", || reason(&cluster).is_some_and(|r| r.is_null()));
     cluster.job(folder.path(), "wordcount", ["few", "--output", "after"]).ok();

@@ -63,10 +63,7 @@ fn submit(cluster: &Cluster, url: &str, folder: &Path, name: &str, args: Vec<Str
 }
 
 fn state(cluster: &Cluster, worker: usize) -> String {
-    let workers = cluster.json(["worker", "list"]);
-    let id = cluster.worker_id(worker);
-    let found = workers.as_array().unwrap().iter().find(|w| w["id"] == id);
-    found.map_or_else(String::new, |w| w["state"].as_str().unwrap().to_string())
+    cluster.worker(worker).map_or_else(String::new, |w| w["state"].as_str().unwrap().to_string())
 }
 
 /// Three leases of silence: the tasks run elsewhere while the worker goes on with them, and its late messages have no

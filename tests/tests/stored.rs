@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::output::{concatenated, lines, sorted};
-use windrow_tests::program::{Ended, local, run};
+use windrow_tests::program::{Ended, local};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -184,9 +184,7 @@ fn datasets_hold_text_decompressed_and_whole_files_as_stored() {
     write(folder.path(), "marked", [b"\xef\xbb\xbf", TEXT].concat());
     write(folder.path(), "a.xz", b"\xfd7zXZ\0\0\x04words\n");
     let cluster = Cluster::start(1, 1);
-    let data = |args: &[&str]| {
-        run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder.path()))
-    };
+    let data = |args: &[&str]| cluster.data(folder.path(), args);
     let mut args = vec!["put"];
     args.extend(&names);
     data(&[&args[..], &["marked", "texts"]].concat()).ok();
