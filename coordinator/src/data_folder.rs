@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const JOURNAL: &str = "journal.redb";
 /// Binaries and side values, also in a backup.
 pub(crate) const ARTIFACTS: &str = "artifacts";
+/// The bytes of collected results.
+pub(crate) const RESULTS: &str = "results";
 /// Notes of jobs that may have staging folders.
 pub(crate) const STAGING: &str = "staging";
 
