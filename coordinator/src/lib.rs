@@ -53,7 +53,7 @@ pub use windrow_datasets::{EpochRecord, Lineage, OrphanChanges, OrphanRule, Orph
 
 use artifacts::Artifacts;
 use claims::Claims;
-use data_folder::{ARTIFACTS, JOURNAL, STAGING};
+use data_folder::{ARTIFACTS, JOURNAL, RESULTS, STAGING};
 use driver::{Driver, Start};
 use journal::Journal;
 use lock::lock_data_dir;
@@ -109,7 +109,7 @@ pub async fn run_on(
     unrecorded.retain(|job| !recovered.past.contains_key(job));
     let has_results = recovered.collected.iter().map(|(job, _)| *job);
     let known = has_results.chain(recovered.running.iter().map(|r| r.job.spec.id)).collect();
-    let files = ResultFiles::open(config.data_dir.join(data_folder::RESULTS), &known)?;
+    let files = ResultFiles::open(config.data_dir.join(RESULTS), &known)?;
     let (journal, journal_thread, mut journal_breaks) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
     let remover = notes.clone();
