@@ -35,6 +35,7 @@ fn deleted_journal_acknowledges_nothing_and_ends_coordinator() {
     // The periodic check may not have run yet; the write checks as well.
     let refused = put(&cluster, folder.path(), "after");
     assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert!(refused.code.is_some(), "the client gives up by itself: {refused:?}");
     assert_eq!(cluster.coordinator_ends(|| false), Some(Some(1)));
 }
 
