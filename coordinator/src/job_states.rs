@@ -176,7 +176,6 @@ fn at_most(mut status: JobStatus, durable: JobState) -> JobStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::job_status;
 
     fn job(n: u16) -> JobId {
         let mut bytes = [0; 16];
@@ -189,7 +188,7 @@ mod tests {
         let past = |n| {
             let failure = Failure::new(Code::UserError, "m".repeat(message));
             let stage = StageStatus { label: "s".repeat(label), ..StageStatus::default() };
-            let ended = job_status(job(n), JobState::Failed);
+            let ended = JobStatus::new(job(n), JobState::Failed);
             let status = JobStatus { stages: vec![stage], error: Some(failure), ..ended };
             (job(n), Past { status, spec: None, collects: None })
         };

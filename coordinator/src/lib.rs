@@ -34,8 +34,6 @@ mod small_disk;
 mod split;
 mod staged;
 mod staging_check;
-#[cfg(test)]
-mod testing;
 mod waiting_calls;
 mod wall_clock;
 mod watchers;

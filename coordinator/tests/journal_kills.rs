@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use windrow_coordinator::{DiskStore, Error, JobRecord, JobStore};
-use windrow_model::{Code, Counters, Digest, JobId, JobState, JobStatus, TaskTotals};
+use windrow_model::{Code, Digest, JobId, JobState, JobStatus};
 
 /// Where the started process keeps its journal.
 const FOLDER: &str = "JOURNAL_KILLS_FOLDER";
@@ -22,21 +22,11 @@ const PASSES_MAX: u32 = 2_000;
 
 fn record(n: u8) -> JobRecord {
     let status = JobStatus {
-        id: JobId::from_bytes([n; 16]),
         name: "n".repeat(3_000),
-        state: JobState::Done,
-        stages: vec![],
-        tasks: TaskTotals::default(),
         attempts: 1,
-        backups: 0,
-        counters: Counters::default(),
-        error: None,
-        waiting: None,
-        outputs: vec![],
         submitted_unix_ms: 1,
         elapsed_ms: 2,
-        failures: Vec::new(),
-        left_out: Vec::new(),
+        ..JobStatus::new(JobId::from_bytes([n; 16]), JobState::Done)
     };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }

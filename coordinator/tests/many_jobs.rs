@@ -19,21 +19,13 @@ fn ended(n: u32) -> Record {
     id[..4].copy_from_slice(&n.to_be_bytes());
     let totals = TaskTotals { total: 40, done: 40, ..TaskTotals::default() };
     let status = JobStatus {
-        id: JobId::from_bytes(id),
         name: format!("a job of the past, number {n}"),
-        state: JobState::Done,
-        stages: vec![],
         tasks: totals,
         attempts: 41,
-        backups: 0,
-        counters: Counters::default(),
-        error: None,
-        waiting: None,
         outputs: vec![format!("/data/results/of/job/{n}")],
         submitted_unix_ms: 1_700_000_000_000 + u64::from(n),
         elapsed_ms: 1234,
-        failures: Vec::new(),
-        left_out: Vec::new(),
+        ..JobStatus::new(JobId::from_bytes(id), JobState::Done)
     };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }.into()
 }

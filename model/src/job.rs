@@ -251,3 +251,32 @@ pub struct JobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
 }
+
+impl JobStatus {
+    /// The status of a job without a name, tasks, outputs and failures.
+    ///
+    /// ```
+    /// # use windrow_model::{JobId, JobState, JobStatus};
+    /// let status = JobStatus { name: "words".into(), ..JobStatus::new(JobId::from_bytes([1; 16]), JobState::Planning) };
+    /// assert!(status.stages.is_empty() && status.error.is_none());
+    /// ```
+    pub fn new(id: JobId, state: JobState) -> JobStatus {
+        JobStatus {
+            id,
+            name: String::new(),
+            state,
+            stages: Vec::new(),
+            tasks: TaskTotals::default(),
+            attempts: 0,
+            backups: 0,
+            counters: Counters::default(),
+            error: None,
+            waiting: None,
+            outputs: Vec::new(),
+            submitted_unix_ms: 0,
+            elapsed_ms: 0,
+            failures: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+}

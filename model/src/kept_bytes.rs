@@ -74,27 +74,11 @@ mod tests {
     use crate::code::Code;
     use crate::counters::Counters;
     use crate::ids::JobId;
-    use crate::job::{JobState, TaskTotals};
+    use crate::job::JobState;
 
     #[test]
     fn every_text_of_a_status_counts() {
-        let bare = JobStatus {
-            id: JobId::from_bytes([1; 16]),
-            name: String::new(),
-            state: JobState::Failed,
-            stages: Vec::new(),
-            tasks: TaskTotals::default(),
-            attempts: 0,
-            backups: 0,
-            counters: Counters::default(),
-            error: None,
-            waiting: None,
-            outputs: Vec::new(),
-            submitted_unix_ms: 0,
-            elapsed_ms: 0,
-            failures: Vec::new(),
-            left_out: Vec::new(),
-        };
+        let bare = JobStatus::new(JobId::from_bytes([1; 16]), JobState::Failed);
         let text = || "x".repeat(1000);
         let failure = Failure { stderr_tail: text(), ..Failure::new(Code::UserError, text()) };
         let mut counters = Counters::default();

@@ -4,12 +4,11 @@ use super::phase::{EndStep, Ending};
 use super::*;
 use crate::commit::Commit;
 use crate::split::{SplitJob, StagedSink};
-use crate::testing::job_status;
 use proptest::prelude::*;
 use std::path::Path;
 use tokio::sync::oneshot;
 use windrow_model::{
-    AttemptId, Code, DatasetChunk, Digest, Epoch, Failure, Incarnation, JobState, StageId, TaskId, WorkerId,
+    AttemptId, Code, DatasetChunk, Digest, Epoch, Failure, Incarnation, JobState, JobStatus, StageId, TaskId, WorkerId,
 };
 use windrow_store::Staging;
 
@@ -34,7 +33,7 @@ fn commit() -> Commit {
     Commit { parts: Vec::new(), bad_records: Vec::new() }
 }
 fn end(job: JobId, state: JobState) -> End {
-    End { status: Box::new(job_status(job, state)), workers: Vec::new(), collected: Vec::new() }
+    End { status: Box::new(JobStatus::new(job, state)), workers: Vec::new(), collected: Vec::new() }
 }
 /// Brings a new job to its first task.
 fn running(jobs: &mut Jobs, job: JobId) {

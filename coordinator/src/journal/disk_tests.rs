@@ -3,13 +3,12 @@
 use super::tables::*;
 use super::*;
 use crate::journal::record::{DatasetChange, PublishedTask};
-use crate::testing::job_status;
 use windrow_datasets::OrphanWaits;
 use windrow_model::{Code, Digest, Failure, JobState, JobStatus, RecordPlace, StoredBlob};
 use windrow_scheduler::CollectedBlob;
 
 fn record(n: u8, state: JobState) -> JobRecord {
-    let bare = job_status(JobId::from_bytes([n; 16]), state);
+    let bare = JobStatus::new(JobId::from_bytes([n; 16]), state);
     let status = JobStatus { name: format!("job {n}"), attempts: 1, submitted_unix_ms: 1, elapsed_ms: 2, ..bare };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }

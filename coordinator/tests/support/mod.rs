@@ -435,21 +435,10 @@ pub fn report_of(task: &Task) -> TaskReport {
 /// The records of a coordinator that ended while it planned a job: tries without an end.
 pub fn left_in_planning(spec: &JobSpec, tries: u32) -> [Record; 3] {
     let status = JobStatus {
-        id: spec.id,
         name: spec.name.clone(),
-        state: JobState::Planning,
-        stages: vec![],
-        tasks: TaskTotals::default(),
-        attempts: 0,
-        backups: 0,
-        counters: Counters::default(),
-        error: None,
-        waiting: None,
         outputs: spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
         submitted_unix_ms: 1,
-        elapsed_ms: 0,
-        failures: vec![],
-        left_out: Vec::new(),
+        ..JobStatus::new(spec.id, JobState::Planning)
     };
     let program = spec.program.clone();
     let record = JobRecord { status, program, binary: spec.binary, spec: None, collects: None };
