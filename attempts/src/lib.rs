@@ -16,6 +16,8 @@
 //! a driver performs the actions and reports back with events. The worker daemon is one driver, the simulation is
 //! another. Late events (of an executor of an earlier generation, of an attempt that is gone) are ignored.
 
+#![warn(unreachable_pub)]
+
 mod action;
 mod event;
 mod executor;

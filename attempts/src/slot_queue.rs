@@ -20,17 +20,17 @@ pub(crate) struct SlotQueue {
 
 impl SlotQueue {
     /// An empty queue; the first `slots` attempts in it may run.
-    pub fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         SlotQueue { slots, next: 0, order: BTreeMap::new(), has_moved: false }
     }
 
     /// How many attempts run at a time.
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 
     /// Appends an attempt.
-    pub fn enter(&mut self, id: AttemptId) -> Ticket {
+    pub(crate) fn enter(&mut self, id: AttemptId) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.order.insert(ticket, id);
@@ -38,24 +38,24 @@ impl SlotQueue {
     }
 
     /// Removes an attempt that will not run any more.
-    pub fn leave(&mut self, ticket: Ticket) {
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
         self.has_moved |= self.order.remove(&ticket).is_some();
     }
 
     /// Removes all attempts of a job.
-    pub fn leave_all(&mut self, job: JobId) {
+    pub(crate) fn leave_all(&mut self, job: JobId) {
         let before = self.order.len();
         self.order.retain(|_, id| id.task.job != job);
         self.has_moved |= self.order.len() < before;
     }
 
     /// The last ticket that has a slot: every earlier one has a slot, too.
-    pub fn last_with_slot(&self) -> Option<Ticket> {
+    pub(crate) fn last_with_slot(&self) -> Option<Ticket> {
         self.order.keys().take(self.slots).next_back().copied()
     }
 
     /// The attempts that have a slot, if that may have changed since the last call.
-    pub fn take_newly_eligible(&mut self) -> Vec<AttemptId> {
+    pub(crate) fn take_newly_eligible(&mut self) -> Vec<AttemptId> {
         match std::mem::take(&mut self.has_moved) {
             true => self.order.values().take(self.slots).copied().collect(),
             false => Vec::new(),
@@ -63,7 +63,7 @@ impl SlotQueue {
     }
 
     /// All attempts, in order.
-    pub fn iter(&self) -> impl Iterator<Item = AttemptId> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = AttemptId> + '_ {
         self.order.values().copied()
     }
 }

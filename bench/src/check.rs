@@ -5,7 +5,7 @@ use windrow::Escape;
 use windrow_format::manifest;
 
 /// Compares the plain program's output with Windrow's; the error describes the difference.
-pub type Check = fn(&Path, &Path) -> Result<(), String>;
+pub(crate) type Check = fn(&Path, &Path) -> Result<(), String>;
 
 /// The bytes of all parts of an output, in order.
 fn whole(output: &Path) -> Result<Vec<u8>, String> {
@@ -35,7 +35,7 @@ fn verify(output: &Path) -> Result<(), String> {
 }
 
 /// The same lines in any partition.
-pub fn same_lines(expected: &Path, output: &Path) -> Result<(), String> {
+pub(crate) fn same_lines(expected: &Path, output: &Path) -> Result<(), String> {
     verify(output)?;
     let (a, b) = (lines(expected)?, lines(output)?);
     match a.iter().zip(&b).find(|(a, b)| a != b) {
@@ -46,7 +46,7 @@ pub fn same_lines(expected: &Path, output: &Path) -> Result<(), String> {
 }
 
 /// The same lines, but numbers may differ in their last digits.
-pub fn close_lines(expected: &Path, output: &Path) -> Result<(), String> {
+pub(crate) fn close_lines(expected: &Path, output: &Path) -> Result<(), String> {
     verify(output)?;
     let (a, b) = (lines(expected)?, lines(output)?);
     if a.len() != b.len() {
@@ -77,7 +77,7 @@ pub fn close_lines(expected: &Path, output: &Path) -> Result<(), String> {
 }
 
 /// The same records of a hundred bytes, ordered by their first ten bytes over all parts.
-pub fn sorted_records(expected: &Path, output: &Path) -> Result<(), String> {
+pub(crate) fn sorted_records(expected: &Path, output: &Path) -> Result<(), String> {
     verify(output)?;
     let (a, b) = (whole(expected)?, whole(output)?);
     if a.len() != b.len() {

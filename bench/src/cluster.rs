@@ -56,7 +56,7 @@ impl Drop for Cluster {
 }
 
 /// Prints a row for each kind of work, then the rows of the overhead.
-pub fn measure(args: &Args, rows: &[&Row]) -> Result<()> {
+pub(crate) fn measure(args: &Args, rows: &[&Row]) -> Result<()> {
     let data = fs::canonicalize(&args.data).map_err(|e| format!("{}: {e}", args.data.escaped()))?;
     let cluster = Cluster::start(&data)?;
     println!("{:<16} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "process s", "cluster s", "ratio");

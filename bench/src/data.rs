@@ -28,7 +28,7 @@ impl Random {
 }
 
 /// The file of this name, created if it does not exist.
-pub fn make(folder: &Path, name: &str, mib: u64) -> Result<PathBuf> {
+pub(crate) fn make(folder: &Path, name: &str, mib: u64) -> Result<PathBuf> {
     let path = folder.join(format!("{name}-{mib}"));
     if path.exists() {
         return Ok(path);

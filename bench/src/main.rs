@@ -5,6 +5,8 @@
 //! cluster with one process, `--skew` data with a heavy key with data without one. Build the examples first: `cargo
 //! build --release --workspace --bins`.
 
+#![warn(unreachable_pub)]
+
 mod check;
 mod cluster;
 mod data;

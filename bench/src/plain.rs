@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use windrow::Escape;
 
 /// Runs a row on its inputs; the result is `output/part-00000`.
-pub fn run(row: &str, inputs: &[PathBuf], output: &Path) -> Result<()> {
+pub(crate) fn run(row: &str, inputs: &[PathBuf], output: &Path) -> Result<()> {
     let mut files = Vec::new();
     for input in inputs {
         files.push(std::fs::read(input).map_err(|e| format!("{}: {e}", input.escaped()))?);

@@ -11,7 +11,7 @@ const CASES: [(&str, &str, &str, &str); 2] =
 const PARTITIONS: &str = "16";
 
 /// Prints a row for each case: seconds without skew, with skew, and their ratio.
-pub fn measure(args: &Args) -> Result<()> {
+pub(crate) fn measure(args: &Args) -> Result<()> {
     println!("{:<16} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "even s", "skewed s", "ratio");
     for (row, example, even, skewed) in CASES {
         let output = args.data.join("out-windrow");

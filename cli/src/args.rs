@@ -26,7 +26,7 @@ Settings: flag, then WINDROW_* environment, then --config FILE, then $XDG_CONFIG
   windrow up --workers 4                              a cluster on this machine, until Ctrl-C
   windrow submit ./wordcount -- books/ --output out   run a job on it"
 )]
-pub struct Args {
+pub(crate) struct Args {
     /// Settings file (TOML: sections client, submit, coordinator, worker, up; keys named like the flags)
     #[arg(long, global = true, value_name = "FILE", env = "WINDROW_CONFIG")]
     pub config: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct Args {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Make a crate with a job, a test and a README in a new folder
     New(New),
     /// Run a job binary on a cluster, and watch it
@@ -63,7 +63,7 @@ pub enum Verb {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct New {
+pub(crate) struct New {
     /// The name of the crate and of its folder
     pub name: String,
     /// A checkout of Windrow that the crate depends on [default: the one that this program was built from, else a release]
@@ -72,13 +72,13 @@ pub struct New {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Certify {
+pub(crate) struct Certify {
     #[command(subcommand)]
     pub verb: TlsVerb,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum TlsVerb {
+pub(crate) enum TlsVerb {
     /// Make an authority (ca.pem, ca.key) and a certificate for each host (NAME.pem, NAME.key) in a folder
     ///
     /// An authority in the folder signs for the new hosts, too. Existing files are never replaced. Prints the files
@@ -87,7 +87,7 @@ pub enum TlsVerb {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct TlsInit {
+pub(crate) struct TlsInit {
     /// The folder; made if missing
     pub dir: PathBuf,
     /// A machine: all names and addresses in the URLs under which others reach it. The first one names its files
@@ -100,7 +100,7 @@ pub struct TlsInit {
 
 /// How to find and trust a coordinator.
 #[derive(clap::Args, Debug, Clone, Default)]
-pub struct Client {
+pub(crate) struct Client {
     /// URL of the coordinator [default: the latest that this user started]
     #[arg(long, value_name = "URL", env = "WINDROW_COORDINATOR", value_parser = NonEmptyStringValueParser::new())]
     pub coordinator: Option<String>,
@@ -113,7 +113,7 @@ pub struct Client {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Submit {
+pub(crate) struct Submit {
     #[command(flatten)]
     pub client: Client,
     /// Print the job's id on stdout and return, instead of watching
@@ -164,13 +164,13 @@ pub struct Submit {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Job {
+pub(crate) struct Job {
     #[command(subcommand)]
     pub verb: JobVerb,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum JobVerb {
+pub(crate) enum JobVerb {
     /// List the jobs that the coordinator knows, the latest first
     List {
         #[command(flatten)]
@@ -259,13 +259,13 @@ impl From<StateName> for JobState {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Data {
+pub(crate) struct Data {
     #[command(subcommand)]
     pub verb: DataVerb,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum DataVerb {
+pub(crate) enum DataVerb {
     /// Copy files into the cluster under a name; jobs read them as windrow://NAME
     #[command(after_help = "\
 Files are cut into chunks at record boundaries; each chunk is stored on several workers and is on disk when this ends.
@@ -349,7 +349,7 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
 
 /// Certificates of this server.
 #[derive(clap::Args, Debug, Clone, Default)]
-pub struct Tls {
+pub(crate) struct Tls {
     /// Certificate chain (PEM) to serve TLS with
     #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
@@ -360,7 +360,7 @@ pub struct Tls {
 
 #[derive(clap::Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Coordinator {
+pub(crate) struct Coordinator {
     #[command(subcommand)]
     pub verb: Option<CoordinatorVerb>,
     #[command(flatten)]
@@ -368,7 +368,7 @@ pub struct Coordinator {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum CoordinatorVerb {
+pub(crate) enum CoordinatorVerb {
     /// Copy a running coordinator's journal, the artifacts of its jobs and the token into a new folder
     Backup {
         #[command(flatten)]
@@ -395,7 +395,7 @@ seen newer journals are admitted. Chunks that the journal does not know become o
 }
 
 #[derive(clap::Args, Debug)]
-pub struct CoordinatorRun {
+pub(crate) struct CoordinatorRun {
     /// Address to listen on; port 0 picks one [default: 127.0.0.1:8470]
     #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -433,7 +433,7 @@ pub struct CoordinatorRun {
 
 #[derive(clap::Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Worker {
+pub(crate) struct Worker {
     #[command(subcommand)]
     pub verb: Option<WorkerVerb>,
     #[command(flatten)]
@@ -441,7 +441,7 @@ pub struct Worker {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct WorkerRun {
+pub(crate) struct WorkerRun {
     #[command(flatten)]
     pub client: Client,
     /// Folder for staged inputs and results; keep it on an SSD
@@ -500,7 +500,7 @@ pub struct WorkerRun {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum WorkerVerb {
+pub(crate) enum WorkerVerb {
     /// List all workers that the coordinator knows
     List {
         #[command(flatten)]
@@ -516,7 +516,7 @@ pub enum WorkerVerb {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Up {
+pub(crate) struct Up {
     /// Worker processes [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: Option<u32>,
@@ -536,7 +536,7 @@ pub struct Up {
 
 /// A length of time: `250ms`, `90s`, `15m`, `2h`; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     pub ms: u64,
 }
 
@@ -552,7 +552,7 @@ impl FromStr for Span {
 
 /// A time limit; zero means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     pub ms: Option<u64>,
 }
 
@@ -575,7 +575,7 @@ fn milliseconds(text: &str) -> Result<u64, String> {
 
 /// A value that is text or a number in a settings file, parsed like the flag's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Text<T>(pub T);
+pub(crate) struct Text<T>(pub T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -598,7 +598,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
 
 /// A count in a settings file, within the limits of its flag, from 1 to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count<const MAX: u32>(pub u32);
+pub(crate) struct Count<const MAX: u32>(pub u32);
 
 impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

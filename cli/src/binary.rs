@@ -34,7 +34,7 @@ const ASKS_FOR_TEXT: [&str; 5] = ["--help", "-h", "help", "--version", "-V"];
 const ANSWER_FD: &str = "WINDROW_DESCRIBE_FD";
 
 /// The answer of a binary.
-pub enum Described {
+pub(crate) enum Described {
     Job {
         /// Without id and binary.
         spec: Box<JobSpec>,
@@ -46,7 +46,7 @@ pub enum Described {
 }
 
 /// The file's absolute path, if it is a job binary for this machine and version.
-pub fn check(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn check(path: &Path) -> Result<PathBuf, Failure> {
     let shown = path.escaped();
     let bad = |why: String| Failure::new(Code::BadBinary, format!("{shown} {why}"));
     let path = path.canonicalize().map_err(|e| bad(format!("cannot be read: {e}")))?;
@@ -112,7 +112,7 @@ fn marker_versions(bytes: &[u8]) -> Found {
 /// Runs the binary to learn its job. Its stderr goes to the user unchanged; if it fails, its exit code is returned. It
 /// answers in a file of its own, so its printed output is no part of the answer; a binary of an earlier release answers
 /// on stdout.
-pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit>, Failure> {
+pub(crate) fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit>, Failure> {
     let shown = path.escaped();
     let no_file = |e: io::Error| Failure::new(Code::IoError, format!("cannot make a file in memory: {e}"));
     // The child inherits the first one by number and opens it anew, so it writes from the beginning.

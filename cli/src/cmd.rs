@@ -1,16 +1,16 @@
 //! One verb, one file.
 
-pub mod backup;
-pub mod completion;
-pub mod coordinator;
-pub mod data;
-pub mod job;
-pub mod new;
-pub mod orphans;
-pub mod submit;
-pub mod tls;
-pub mod up;
-pub mod worker;
+pub(crate) mod backup;
+pub(crate) mod completion;
+pub(crate) mod coordinator;
+pub(crate) mod data;
+pub(crate) mod job;
+pub(crate) mod new;
+pub(crate) mod orphans;
+pub(crate) mod submit;
+pub(crate) mod tls;
+pub(crate) mod up;
+pub(crate) mod worker;
 
 use crate::args::Client;
 use crate::settings::ClientSection;

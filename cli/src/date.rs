@@ -3,7 +3,7 @@
 /// `2026-11-29 23:55:30Z` for milliseconds since 1970; later times than the year 9999 show its end.
 ///
 /// The date follows from the day's number by the algorithm of Howard Hinnant ("chrono-compatible low-level date algorithms").
-pub fn utc(unix_ms: u64) -> String {
+pub(crate) fn utc(unix_ms: u64) -> String {
     const LAST_MS: u64 = 253_402_300_800_000;
     let seconds = unix_ms.min(LAST_MS) / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);

@@ -25,18 +25,18 @@ impl Exit {
     }
 
     /// The exit of a job.
-    pub fn of_job(status: &JobStatus) -> Exit {
+    pub(crate) fn of_job(status: &JobStatus) -> Exit {
         Exit::Passed(status.exit_code())
     }
 
     /// Shows this failure to the user.
-    pub fn of_failure(failure: &Failure, format: Format) -> Exit {
+    pub(crate) fn of_failure(failure: &Failure, format: Format) -> Exit {
         output::failure(failure, format);
         Exit::Passed(failure.code.exit_code())
     }
 
     /// Shows this failure to the user, as a usage error.
-    pub fn usage(failure: &Failure, format: Format) -> Exit {
+    pub(crate) fn usage(failure: &Failure, format: Format) -> Exit {
         output::failure(failure, format);
         Exit::Usage
     }
@@ -49,6 +49,6 @@ impl From<Exit> for ExitCode {
 }
 
 /// The system has no threads or no epoll left.
-pub fn no_runtime(error: std::io::Error) -> Failure {
+pub(crate) fn no_runtime(error: std::io::Error) -> Failure {
     Failure::new(Code::IoError, format!("cannot start: {error}"))
 }

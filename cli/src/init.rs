@@ -20,7 +20,7 @@ const PASSED_ON: [Signal; 6] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::
 const SIGNALLED: u8 = 128;
 
 /// Runs the same command in a child if this is process 1; `None` if it is not, or if no child can be started.
-pub fn run() -> Option<ExitCode> {
+pub(crate) fn run() -> Option<ExitCode> {
     if getpid() != Pid::INIT {
         return None;
     }

@@ -6,7 +6,7 @@ use windrow_model::Escape;
 
 /// Writes events to stderr from now on, without colours. `WINDROW_LOG` is the filter (`debug`, `windrow_worker=trace`,
 /// …), with `usual` as its default.
-pub fn to_stderr(usual: &str) {
+pub(crate) fn to_stderr(usual: &str) {
     let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let writer = || OneLine(io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).with_target(false).init();

@@ -1,5 +1,7 @@
 //! The `windrow` binary: parses, settles settings, runs one verb, exits with its code.
 
+#![warn(unreachable_pub)]
+
 mod args;
 mod binary;
 mod cmd;

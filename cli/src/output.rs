@@ -22,7 +22,7 @@ pub(crate) enum Format {
 }
 
 /// Writes one or more lines to stdout at once. A closed pipe is not an error.
-pub fn put(text: &str) -> Result<(), Failure> {
+pub(crate) fn put(text: &str) -> Result<(), Failure> {
     stdout::put_line(&printable(text)).map(drop)
 }
 
@@ -32,23 +32,23 @@ fn printable(text: &str) -> String {
 }
 
 /// Writes raw bytes. False if the reader has closed the pipe.
-pub fn put_bytes(bytes: &[u8]) -> Result<bool, Failure> {
+pub(crate) fn put_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     stdout::put(bytes)
 }
 
 /// JSON on stdout.
-pub fn put_json(value: &Value) -> Result<(), Failure> {
+pub(crate) fn put_json(value: &Value) -> Result<(), Failure> {
     stdout::put_line(&format!("{value:#}")).map(drop)
 }
 
 /// Prints a message for the user.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // An error on stderr cannot be reported.
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
 }
 
 /// Reports a failure: on stderr, and in the JSON format also on stdout as `{"error": …}`.
-pub fn failure(failure: &Failure, format: Format) {
+pub(crate) fn failure(failure: &Failure, format: Format) {
     say(&failure_text(failure));
     if format == Format::Json {
         // The program fails anyway.
@@ -57,7 +57,7 @@ pub fn failure(failure: &Failure, format: Format) {
 }
 
 /// A list of jobs.
-pub fn jobs(jobs: &[JobStatus], format: Format) -> Result<(), Failure> {
+pub(crate) fn jobs(jobs: &[JobStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&jobs.iter().map(job_json).collect()),
         Format::Table => put(&jobs_table(jobs)),
@@ -65,7 +65,7 @@ pub fn jobs(jobs: &[JobStatus], format: Format) -> Result<(), Failure> {
 }
 
 /// One job.
-pub fn job(job: &JobStatus, format: Format) -> Result<(), Failure> {
+pub(crate) fn job(job: &JobStatus, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&job_json(job)),
         Format::Table => put(&job_text(job)),
@@ -73,7 +73,7 @@ pub fn job(job: &JobStatus, format: Format) -> Result<(), Failure> {
 }
 
 /// A list of workers.
-pub fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Failure> {
+pub(crate) fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&workers.iter().map(worker_json).collect()),
         Format::Table => put(&workers_table(workers)),
@@ -81,7 +81,7 @@ pub fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Failure> 
 }
 
 /// A list of datasets.
-pub fn datasets(datasets: &[DatasetStatus], format: Format) -> Result<(), Failure> {
+pub(crate) fn datasets(datasets: &[DatasetStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&datasets.iter().map(|d| view_json(&DatasetView::from(d))).collect()),
         Format::Table => put(&datasets_table(datasets)),
@@ -181,18 +181,18 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
 }
 
 /// A name from outside in a cell.
-pub fn one_line(name: &str) -> String {
+pub(crate) fn one_line(name: &str) -> String {
     name.escaped().to_string()
 }
 
-pub fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     table
 }
 
 /// The table without the blanks that pad it on both sides.
-pub fn plain(table: &Table) -> String {
+pub(crate) fn plain(table: &Table) -> String {
     let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_string());
     lines.collect::<Vec<_>>().join("\n")
 }

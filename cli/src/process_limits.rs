@@ -23,7 +23,7 @@ const STACK_BYTES: usize = 64 << 10;
 ///
 /// # Errors
 /// `IO_ERROR` with the limit.
-pub fn prepare(daemon: &str) -> Result<(), Failure> {
+pub(crate) fn prepare(daemon: &str) -> Result<(), Failure> {
     raise_descriptors(daemon)?;
     check_threads(daemon, THREADS_MIN + thread::available_parallelism().map_or(1, |n| n.get()))
 }

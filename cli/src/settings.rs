@@ -18,7 +18,7 @@ macro_rules! section {
         $(#[$doc])*
         #[derive(Debug, Default, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        pub struct $name { $(pub $key: Option<$type>,)* }
+        pub(crate) struct $name { $(pub(crate) $key: Option<$type>,)* }
         impl $name {
             /// Field names; files use `-` instead of `_`.
             const KEYS: &[&str] = &[$(stringify!($key),)*];
@@ -108,7 +108,7 @@ section! {
 /// The content of the files.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub client: ClientSection,
     pub submit: SubmitSection,
     pub coordinator: CoordinatorSection,
@@ -118,7 +118,7 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the named file, which must exist, and the user's, which need not.
-    pub fn load(named: Option<&Path>, none: bool) -> Result<Settings, Failure> {
+    pub(crate) fn load(named: Option<&Path>, none: bool) -> Result<Settings, Failure> {
         if none {
             return Ok(Settings::default());
         }
@@ -162,7 +162,7 @@ impl Settings {
 
 impl ClientSection {
     /// Merges flags and settings; flags take precedence.
-    pub fn settle(self, flags: Client) -> Client {
+    pub(crate) fn settle(self, flags: Client) -> Client {
         Client {
             coordinator: flags.coordinator.or(self.coordinator),
             token_file: flags.token_file.or(self.token_file),
@@ -172,7 +172,7 @@ impl ClientSection {
 }
 
 /// Sections with their keys.
-pub const SECTIONS: [(&str, &[&str]); 5] = [
+pub(crate) const SECTIONS: [(&str, &[&str]); 5] = [
     ("client", ClientSection::KEYS),
     ("submit", SubmitSection::KEYS),
     ("coordinator", CoordinatorSection::KEYS),

@@ -5,7 +5,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use windrow_model::{Code, Failure};
 
 /// SIGINT and SIGTERM, caught from when this is made.
-pub struct Stop {
+pub(crate) struct Stop {
     interrupt: unix::Signal,
     terminate: unix::Signal,
 }
@@ -13,7 +13,7 @@ pub struct Stop {
 impl Stop {
     /// Catches these signals from now on. Also ignores SIGXFSZ, so that a write beyond the limit on file sizes (`ulimit
     /// -f`) fails with an error.
-    pub fn catch() -> Result<Stop, Failure> {
+    pub(crate) fn catch() -> Result<Stop, Failure> {
         let catch = |kind| signal(kind).map_err(|e| Failure::new(Code::IoError, format!("cannot catch signals: {e}")));
         // The handler stays installed after the drop.
         drop(catch(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
@@ -21,7 +21,7 @@ impl Stop {
     }
 
     /// Completes when one of them arrives.
-    pub async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

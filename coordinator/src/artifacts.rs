@@ -49,7 +49,7 @@ pub(crate) struct Upload {
 
 impl Artifacts {
     /// Opens the folder, or makes it, and removes the files of broken uploads.
-    pub fn open(folder: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
         private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of artifacts"))?;
         let entries = fs::read_dir(&folder).map_err(Error::data_dir(&folder, "read the folder of artifacts"))?;
         for entry in entries.flatten() {
@@ -65,7 +65,7 @@ impl Artifacts {
     }
 
     /// Whether this artifact is stored. If so, its age begins anew, since the caller is about to use it.
-    pub fn has(&self, digest: Digest) -> bool {
+    pub(crate) fn has(&self, digest: Digest) -> bool {
         matches!(self.find(digest), Ok(Some(_)))
     }
 
@@ -94,7 +94,7 @@ impl Artifacts {
 
     /// Deletes artifacts that are not in `used` and that no call has asked for in `unused_for`; returns their number. Uploads in progress
     /// are no artifacts yet.
-    pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
+    pub(crate) fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
         let mut deleted = 0;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -114,7 +114,7 @@ impl Artifacts {
     }
 
     /// The artifact's bytes.
-    pub fn read(&self, digest: Digest) -> Result<File, Failure> {
+    pub(crate) fn read(&self, digest: Digest) -> Result<File, Failure> {
         let found = self.find(digest).map_err(|e| failed(&self.path(digest), &e))?;
         found.ok_or_else(|| {
             let message = format!("there is no artifact {digest}, or it was damaged; submit the job again");
@@ -123,7 +123,7 @@ impl Artifacts {
     }
 
     /// Begins to store an artifact.
-    pub fn upload(&self, digest: Digest) -> Result<Upload, Failure> {
+    pub(crate) fn upload(&self, digest: Digest) -> Result<Upload, Failure> {
         let temporary = self.folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
         // The folder may have been removed.
         let made = private::create_folders(&self.folder).and_then(|()| private::create_new(&temporary));
@@ -144,7 +144,7 @@ impl Artifacts {
 
 impl Upload {
     /// Takes the next bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.bytes += bytes.len() as u64;
         if self.bytes > ARTIFACT_BYTES_MAX {
             let what = format!("an artifact has more than {ARTIFACT_BYTES_MAX} bytes");
@@ -157,7 +157,7 @@ impl Upload {
     }
 
     /// Compares the digest and makes the artifact durable. Nothing is stored if it is not what was announced.
-    pub fn finish(mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
         let found = Digest(*self.hasher.finalize().as_bytes());
         if found != self.digest {
             let what = format!("the upload of {} has other bytes: their digest is {found}", self.digest);

@@ -16,7 +16,7 @@ impl Claims {
     }
 
     /// Keeps `output` (canonical) for this job until `release`.
-    pub fn claim(&self, output: &Path, job: JobId) -> Result<(), Failure> {
+    pub(crate) fn claim(&self, output: &Path, job: JobId) -> Result<(), Failure> {
         let mut claims = self.map();
         if let Some((taken, by)) =
             claims.iter().find(|(taken, _)| taken.starts_with(output) || output.starts_with(taken))
@@ -30,7 +30,7 @@ impl Claims {
     }
 
     /// Releases all claims of this job.
-    pub fn release(&self, job: JobId) {
+    pub(crate) fn release(&self, job: JobId) {
         self.map().retain(|_, by| *by != job);
     }
 }

@@ -111,7 +111,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes staging folders. Returns the jobs that
     /// continue in the next epoch; the staging folders of others may be removed when the journal has all records.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         mut messages: mpsc::Receiver<Message>,
         mut stop: oneshot::Receiver<()>,
@@ -214,13 +214,13 @@ impl Driver {
     }
 
     /// Gives the scheduler an event, and performs its actions and the events that follow from them.
-    pub fn step(&mut self, event: Event) {
+    pub(crate) fn step(&mut self, event: Event) {
         self.follow.push_back(event);
         self.step_on();
     }
 
     /// Gives the scheduler the events in `follow`.
-    pub fn step_on(&mut self) {
+    pub(crate) fn step_on(&mut self) {
         if self.follow.is_empty() {
             return;
         }

@@ -49,13 +49,13 @@ pub(crate) enum Bound {
 
 impl JobStates {
     /// The states in the journal when this epoch began.
-    pub fn new(past: BTreeMap<JobId, Past>, active: BTreeMap<JobId, JobState>) -> Self {
+    pub(crate) fn new(past: BTreeMap<JobId, Past>, active: BTreeMap<JobId, JobState>) -> Self {
         let past_bytes = past.values().map(|past| past.status.kept_bytes()).sum();
         JobStates { active, past, past_bytes }
     }
 
     /// The journal has this state of a job that has not ended: it is shown from now on. States do not go back.
-    pub fn advance(&mut self, job: JobId, state: JobState, _: Durable) {
+    pub(crate) fn advance(&mut self, job: JobId, state: JobState, _: Durable) {
         assert!(!state.is_final(), "an end comes with its status");
         if self.past.contains_key(&job) {
             return;
@@ -67,7 +67,7 @@ impl JobStates {
     }
 
     /// The journal has the end of a job.
-    pub fn end(&mut self, job: JobId, past: Past, _: Durable) {
+    pub(crate) fn end(&mut self, job: JobId, past: Past, _: Durable) {
         self.active.remove(&job);
         self.past_bytes += past.status.kept_bytes();
         if let Some(before) = self.past.insert(job, past) {
@@ -76,18 +76,18 @@ impl JobStates {
     }
 
     /// A job whose end is durable.
-    pub fn past(&self, job: JobId) -> Option<&Past> {
+    pub(crate) fn past(&self, job: JobId) -> Option<&Past> {
         self.past.get(&job)
     }
 
     /// Whether there are more ended jobs than are listed, or their statuses take too much memory.
-    pub fn is_beyond(&self, bound: Bound) -> bool {
+    pub(crate) fn is_beyond(&self, bound: Bound) -> bool {
         let times = if bound == Bound::Once { 1 } else { 2 };
         self.past.len() > times * PAST_MAX || self.past_bytes > times * PAST_BYTES_MAX && self.past.len() > 1
     }
 
     /// Forgets the oldest ended job that `may_go`, and returns it.
-    pub fn forget_oldest(&mut self, may_go: impl Fn(JobId) -> bool) -> Option<JobId> {
+    pub(crate) fn forget_oldest(&mut self, may_go: impl Fn(JobId) -> bool) -> Option<JobId> {
         let oldest = self.past.keys().copied().find(|job| may_go(*job))?;
         if let Some(past) = self.past.remove(&oldest) {
             self.past_bytes -= past.status.kept_bytes();
@@ -96,7 +96,7 @@ impl JobStates {
     }
 
     /// The status of a job, if the journal has it. `live`: its status in the scheduler.
-    pub fn status(&self, job: JobId, live: impl FnOnce() -> Option<JobStatus>) -> Option<JobStatus> {
+    pub(crate) fn status(&self, job: JobId, live: impl FnOnce() -> Option<JobStatus>) -> Option<JobStatus> {
         if let Some(past) = self.past.get(&job) {
             return Some(past.status.clone());
         }
@@ -105,13 +105,13 @@ impl JobStates {
     }
 
     /// Like `status`; `JOB_NOT_FOUND` for a job that is not shown.
-    pub fn find(&self, job: JobId, live: impl FnOnce() -> Option<JobStatus>) -> Result<JobStatus, Failure> {
+    pub(crate) fn find(&self, job: JobId, live: impl FnOnce() -> Option<JobStatus>) -> Result<JobStatus, Failure> {
         self.status(job, live).ok_or_else(|| Failure::new(Code::JobNotFound, format!("there is no {job}")))
     }
 
     /// The latest jobs that the filter admits, by id, as many as its limit and a message allow, and the number of all that it admits.
     /// `live`: the statuses of all jobs in the scheduler.
-    pub fn list(&self, filter: &JobFilter, live: Vec<JobStatus>) -> (Vec<JobStatus>, u64) {
+    pub(crate) fn list(&self, filter: &JobFilter, live: Vec<JobStatus>) -> (Vec<JobStatus>, u64) {
         let mut active = BTreeMap::new();
         for status in live {
             if let Some(durable) = self.active.get(&status.id) {

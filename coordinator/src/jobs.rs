@@ -91,62 +91,62 @@ impl Jobs {
     }
 
     /// Whether the job is in the table, in any phase.
-    pub fn contains(&self, id: JobId) -> bool {
+    pub(crate) fn contains(&self, id: JobId) -> bool {
         self.table.contains_key(&id)
     }
 
     /// Whether the journal has not been given the job's end.
-    pub fn is_active(&self, id: JobId) -> bool {
+    pub(crate) fn is_active(&self, id: JobId) -> bool {
         self.phase(id).is_some_and(JobPhase::is_active)
     }
 
     /// Whether the scheduler has ended the job and the end is not durable.
-    pub fn is_ending(&self, id: JobId) -> bool {
+    pub(crate) fn is_ending(&self, id: JobId) -> bool {
         matches!(self.phase(id), Some(JobPhase::Ending(_)))
     }
 
     /// Whether planning has not begun.
-    pub fn is_waiting(&self, id: JobId) -> bool {
+    pub(crate) fn is_waiting(&self, id: JobId) -> bool {
         matches!(self.phase(id), Some(JobPhase::Waiting(_)))
     }
 
     /// Whether a thread plans the job.
-    pub fn is_splitting(&self, id: JobId) -> bool {
+    pub(crate) fn is_splitting(&self, id: JobId) -> bool {
         matches!(self.phase(id), Some(JobPhase::Splitting { .. }))
     }
 
     /// Whether attempts may still leave chunks for the outputs: the beginning of the commit is not recorded.
-    pub fn takes_chunks(&self, id: JobId) -> bool {
+    pub(crate) fn takes_chunks(&self, id: JobId) -> bool {
         matches!(self.phase(id), Some(JobPhase::Running(_) | JobPhase::Sealing(_)))
     }
 
     /// Jobs whose end the journal has not been given, by id.
-    pub fn active(&self) -> impl Iterator<Item = JobId> + '_ {
+    pub(crate) fn active(&self) -> impl Iterator<Item = JobId> + '_ {
         self.table.iter().filter(|(_, job)| job.phase.is_active()).map(|(id, _)| *id)
     }
 
     /// Number of them. O(1).
-    pub fn active_count(&self) -> usize {
+    pub(crate) fn active_count(&self) -> usize {
         self.active
     }
 
     /// Bytes of their specs in memory. O(1).
-    pub fn spec_bytes(&self) -> usize {
+    pub(crate) fn spec_bytes(&self) -> usize {
         self.spec_bytes
     }
 
     /// The places of the job's outputs, while it has any.
-    pub fn prepared(&self, id: JobId) -> Option<&Prepared> {
+    pub(crate) fn prepared(&self, id: JobId) -> Option<&Prepared> {
         self.phase(id)?.prepared()
     }
 
     /// The outputs that are datasets.
-    pub fn outputs(&self, id: JobId) -> impl Iterator<Item = (&u32, &DatasetOutput)> {
+    pub(crate) fn outputs(&self, id: JobId) -> impl Iterator<Item = (&u32, &DatasetOutput)> {
         self.prepared(id).into_iter().flat_map(|prepared| &prepared.outputs)
     }
 
     /// The present try of the job's commit.
-    pub fn commit_try(&self, id: JobId) -> Option<TryState> {
+    pub(crate) fn commit_try(&self, id: JobId) -> Option<TryState> {
         match self.phase(id)? {
             JobPhase::Committing(committing) => Some(committing.folders()?.state),
             _ => None,
@@ -154,35 +154,35 @@ impl Jobs {
     }
 
     /// Jobs that wait for datasets.
-    pub fn for_datasets(&self) -> Vec<JobId> {
+    pub(crate) fn for_datasets(&self) -> Vec<JobId> {
         self.index.for_datasets.iter().copied().collect()
     }
 
     /// Jobs that commit, and wait for their chunks.
-    pub fn for_chunks(&self) -> Vec<JobId> {
+    pub(crate) fn for_chunks(&self) -> Vec<JobId> {
         self.index.for_chunks.iter().copied().collect()
     }
 
     /// Jobs whose pause between two tries of the commit has ended at `now`.
-    pub fn commits_due(&self, now: Time) -> Vec<JobId> {
+    pub(crate) fn commits_due(&self, now: Time) -> Vec<JobId> {
         self.index.pauses.iter().take_while(|(until, _)| *until <= now).map(|(_, job)| *job).collect()
     }
 
     /// The time of the next try of a commit.
-    pub fn next_commit(&self) -> Option<Time> {
+    pub(crate) fn next_commit(&self) -> Option<Time> {
         self.index.pauses.first().map(|(until, _)| *until)
     }
 
     /// Tries that are under way, each with the job's number of tries without it. An orderly stop subtracts them: they did not crash
     /// the coordinator.
-    pub fn counted_tries(&self) -> Vec<(JobId, u32)> {
+    pub(crate) fn counted_tries(&self) -> Vec<(JobId, u32)> {
         let active = self.table.iter().filter(|(_, job)| job.phase.is_active());
         let counted = active.filter(|(_, job)| job.phase.counts_try());
         counted.filter_map(|(id, job)| Some((*id, job.tries.checked_sub(1)?))).collect()
     }
 
     /// Cancels the plans that are being made.
-    pub fn cancel_plans(&self) {
+    pub(crate) fn cancel_plans(&self) {
         for job in self.table.values() {
             if let JobPhase::Splitting { steps, .. } = &job.phase {
                 steps.cancel();
@@ -191,7 +191,7 @@ impl Jobs {
     }
 
     /// Every staging folder of every job.
-    pub fn into_staging(self) -> impl Iterator<Item = crate::split::StagedSink> {
+    pub(crate) fn into_staging(self) -> impl Iterator<Item = crate::split::StagedSink> {
         self.table.into_values().flat_map(|job| job.phase.into_staging())
     }
 }

@@ -17,7 +17,8 @@ mod store;
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
 pub use record::{DatasetChange, Identity, JobRecord, KeptResult, PublishedTask, Record, RunningJob};
-pub use rows::{check_row, spec_digest};
+pub use rows::check_row;
+pub(crate) use rows::spec_digest;
 pub use store::{JobStore, Snapshot, TakeRow};
 
 pub(crate) use queue::{Durable, Journal};

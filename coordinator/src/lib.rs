@@ -3,6 +3,7 @@
 //! The scheduler decides, the driver (`driver.rs`) owns all state, and calls arrive through `rpc/`. State that must outlive the process
 //! is in the journal before a call is answered with it. The coordinator runs no user code and moves no records.
 
+#![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
 mod artifacts;

@@ -209,30 +209,33 @@ pub(crate) struct Mailbox(mpsc::Sender<Message>);
 
 impl Mailbox {
     /// A mailbox, and what the driver reads.
-    pub fn new() -> (Mailbox, mpsc::Receiver<Message>) {
+    pub(crate) fn new() -> (Mailbox, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         (Mailbox(sender), receiver)
     }
 
     /// Waits until there is room. False if the driver has ended.
-    pub async fn send(&self, message: Message) -> bool {
+    pub(crate) async fn send(&self, message: Message) -> bool {
         self.0.send(message).await.is_ok()
     }
 
     /// Like `send`, for threads that may block.
-    pub fn blocking_send(&self, message: Message) -> bool {
+    pub(crate) fn blocking_send(&self, message: Message) -> bool {
         self.0.blocking_send(message).is_ok()
     }
 
     /// Asks, and waits for the answer.
-    pub async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Message) -> Result<T, Failure> {
+    pub(crate) async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Message) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         self.send(question(answer)).await;
         answered.await.map_err(|_| Failure::new(Code::Unreachable, "the coordinator is stopping"))
     }
 
     /// Like `ask`, for questions that may be answered with a failure.
-    pub async fn try_ask<T>(&self, question: impl FnOnce(Answer<Result<T, Failure>>) -> Message) -> Result<T, Failure> {
+    pub(crate) async fn try_ask<T>(
+        &self,
+        question: impl FnOnce(Answer<Result<T, Failure>>) -> Message,
+    ) -> Result<T, Failure> {
         self.ask(question).await?
     }
 }

@@ -66,7 +66,7 @@ impl Shared {
 
 impl Outbox {
     /// Queues a message. A session that has ended takes none.
-    pub fn send(&self, message: v1::ToWorker) {
+    pub(crate) fn send(&self, message: v1::ToWorker) {
         let mut queue = self.0.lock();
         if queue.session.is_none() {
             return;
@@ -88,7 +88,7 @@ impl Outbox {
     }
 
     /// A handle for the task that reads from the worker.
-    pub fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         Refusal(self.0.clone())
     }
 }
@@ -102,7 +102,7 @@ impl Drop for Outbox {
 
 impl Refusal {
     /// Ends the stream with this error, after what waits.
-    pub fn end(self, status: Status) {
+    pub(crate) fn end(self, status: Status) {
         let mut queue = self.0.lock();
         if queue.session.take().is_some() {
             queue.failure = Some(status);

@@ -40,7 +40,7 @@ impl Default for Planners {
 impl Planners {
     /// Runs `plan` on a thread. `late` gets the result of one that comes back after it was given up, or whose answer has no
     /// receiver any more.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         steps: &Arc<Steps>,
         plan: impl FnOnce() -> T + Send + 'static,

@@ -9,17 +9,17 @@ pub(crate) struct RanOn(BTreeMap<JobId, BTreeSet<WorkerId>>);
 
 impl RanOn {
     /// The worker gets an attempt of the job.
-    pub fn note(&mut self, job: JobId, worker: WorkerId) {
+    pub(crate) fn note(&mut self, job: JobId, worker: WorkerId) {
         self.0.entry(job).or_default().insert(worker);
     }
 
     /// The workers of a job.
-    pub fn workers(&self, job: JobId) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(crate) fn workers(&self, job: JobId) -> impl Iterator<Item = WorkerId> + '_ {
         self.0.get(&job).into_iter().flatten().copied()
     }
 
     /// Forgets the oldest jobs that may go, until there are at most `max`.
-    pub fn forget_beyond(&mut self, max: usize, may_go: impl Fn(JobId) -> bool) {
+    pub(crate) fn forget_beyond(&mut self, max: usize, may_go: impl Fn(JobId) -> bool) {
         while self.0.len() > max
             && let Some(oldest) = self.0.keys().copied().find(|job| may_go(*job))
         {

@@ -56,7 +56,7 @@ pub(crate) struct RecoveredJob {
 
 impl RecoveredJob {
     /// The last state that the journal has.
-    pub fn state(&self) -> JobState {
+    pub(crate) fn state(&self) -> JobState {
         match (&self.job.split, self.job.sealed) {
             (_, true) => JobState::Committing,
             (Some(_), false) => JobState::Running,

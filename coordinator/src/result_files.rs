@@ -39,7 +39,7 @@ pub(crate) struct ResultFiles {
 
 impl ResultFiles {
     /// Opens the folder, removes the files of all jobs but `known` ones, and starts the thread.
-    pub fn open(folder: PathBuf, known: &BTreeSet<JobId>) -> Result<ResultFiles, Error> {
+    pub(crate) fn open(folder: PathBuf, known: &BTreeSet<JobId>) -> Result<ResultFiles, Error> {
         private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of results"))?;
         for entry in fs::read_dir(&folder).map_err(Error::data_dir(&folder, "list the results"))?.flatten() {
             let job = entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok());
@@ -57,19 +57,19 @@ impl ResultFiles {
     }
 
     /// Appends blobs of a job, in this order.
-    pub fn append(&self, job: JobId, blobs: Vec<Vec<u8>>, done: Stored) {
+    pub(crate) fn append(&self, job: JobId, blobs: Vec<Vec<u8>>, done: Stored) {
         // Without the thread the coordinator is ending.
         let _ = self.queue.send(Command::Append { job, blobs, done });
     }
 
     /// Removes the file of the job.
-    pub fn remove(&self, job: JobId) {
+    pub(crate) fn remove(&self, job: JobId) {
         let _ = self.queue.send(Command::Remove { job });
     }
 
     /// Passes the pieces of a stored blob, each of at most `piece_bytes`, to `give` until that returns false. Fails if the bytes are
     /// not the stored ones. Blocks.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         job: JobId,
         blob: &StoredBlob,

@@ -35,7 +35,7 @@ pub(crate) struct Results {
 
 impl Results {
     /// Starts with the results in the journal.
-    pub fn new(kept: Vec<(JobId, KeptResult)>, bytes_max: u64, kept_ms: u64, now: Now) -> Results {
+    pub(crate) fn new(kept: Vec<(JobId, KeptResult)>, bytes_max: u64, kept_ms: u64, now: Now) -> Results {
         // An end in the future is of a clock that was put back since: its time begins now.
         let left = |ended_unix_ms| kept_ms - now.unix_ms.saturating_sub(ended_unix_ms).min(kept_ms);
         let until = kept.iter().map(|(job, result)| (*job, now.clock.plus_ms(left(result.ended_unix_ms)))).collect();
@@ -52,7 +52,7 @@ impl Results {
     }
 
     /// Reserves `bytes` for a running job. Returns the jobs whose results are removed for that.
-    pub fn reserve(&mut self, job: JobId, bytes: u64) -> Result<Vec<JobId>, Failure> {
+    pub(crate) fn reserve(&mut self, job: JobId, bytes: u64) -> Result<Vec<JobId>, Failure> {
         let mut gone = Vec::new();
         while total([self.kept_bytes, self.running_bytes, bytes]) > self.bytes_max {
             let fetched = self.kept.iter().filter(|(_, result)| result.fetched);
@@ -74,7 +74,7 @@ impl Results {
     }
 
     /// The job is done, and this is its result.
-    pub fn keep(&mut self, job: JobId, result: KeptResult, now: Time) {
+    pub(crate) fn keep(&mut self, job: JobId, result: KeptResult, now: Time) {
         self.release(job);
         self.until.insert(job, now.plus_ms(self.kept_ms));
         self.kept_bytes = total([self.kept_bytes, bytes(&result.collected)]);
@@ -82,36 +82,36 @@ impl Results {
     }
 
     /// The job ends without a result: releases the bytes that it has stored.
-    pub fn release(&mut self, job: JobId) {
+    pub(crate) fn release(&mut self, job: JobId) {
         self.running_bytes -= self.running.remove(&job).unwrap_or_default();
     }
 
     /// The result of a job.
-    pub fn get(&self, job: JobId) -> Option<&KeptResult> {
+    pub(crate) fn get(&self, job: JobId) -> Option<&KeptResult> {
         self.kept.get(&job)
     }
 
     /// A client has read all of it. Returns the result to record, if that was not known.
-    pub fn fetched(&mut self, job: JobId) -> Option<KeptResult> {
+    pub(crate) fn fetched(&mut self, job: JobId) -> Option<KeptResult> {
         let result = self.kept.get_mut(&job).filter(|result| !result.fetched)?;
         result.fetched = true;
         Some(result.clone())
     }
 
     /// When the next result expires.
-    pub fn next_expiry(&self) -> Option<Time> {
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
         self.until.values().min().copied()
     }
 
     /// Removes expired results, and returns their jobs.
-    pub fn expire(&mut self, now: Time) -> Vec<JobId> {
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<JobId> {
         let gone: Vec<JobId> = self.until.iter().filter(|(_, until)| **until <= now).map(|(id, _)| *id).collect();
         gone.iter().for_each(|job| self.remove(*job));
         gone
     }
 
     /// Removes the result of this job.
-    pub fn remove(&mut self, job: JobId) {
+    pub(crate) fn remove(&mut self, job: JobId) {
         self.until.remove(&job);
         if let Some(result) = self.kept.remove(&job) {
             self.kept_bytes = self.kept_bytes.saturating_sub(bytes(&result.collected));

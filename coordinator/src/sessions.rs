@@ -33,7 +33,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Begins a session; an older one of the same worker ends. `None` if another process is registered as this worker, with a
     /// later incarnation or the same one.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         worker: WorkerId,
         incarnation: Incarnation,
@@ -56,27 +56,27 @@ impl Sessions {
     }
 
     /// Whether this is the worker's session, and not an older one.
-    pub fn is_current(&self, worker: WorkerId, id: SessionId) -> bool {
+    pub(crate) fn is_current(&self, worker: WorkerId, id: SessionId) -> bool {
         self.live.get(&worker).is_some_and(|s| s.id == id)
     }
 
     /// Ends a session; its stream ends with it.
-    pub fn end(&mut self, worker: WorkerId) {
+    pub(crate) fn end(&mut self, worker: WorkerId) {
         self.live.remove(&worker);
     }
 
     /// The worker counts as gone at `at`, if it does not return before.
-    pub fn leaves_at(&mut self, worker: WorkerId, at: Time) {
+    pub(crate) fn leaves_at(&mut self, worker: WorkerId, at: Time) {
         self.leaving.insert(worker, at);
     }
 
     /// When the next worker counts as gone.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.leaving.values().min().copied()
     }
 
     /// A worker that counts as gone now.
-    pub fn pop_gone(&mut self, now: Time) -> Option<WorkerId> {
+    pub(crate) fn pop_gone(&mut self, now: Time) -> Option<WorkerId> {
         let gone = self.leaving.iter().find(|(_, at)| **at <= now).map(|(worker, _)| *worker)?;
         self.leaving.remove(&gone);
         Some(gone)
@@ -84,7 +84,7 @@ impl Sessions {
 
     /// Sends to a worker. Without a session this does nothing: its tasks are given to others when it counts as gone, or anew when it
     /// returns.
-    pub fn send(&self, worker: WorkerId, message: v1::to_worker::Message) {
+    pub(crate) fn send(&self, worker: WorkerId, message: v1::to_worker::Message) {
         if let Some(session) = self.live.get(&worker) {
             // `SessionEnded` reports a closed stream.
             session.to_worker.send(v1::ToWorker { message: Some(message) });
@@ -92,38 +92,38 @@ impl Sessions {
     }
 
     /// True once for each job and session: the job's setup goes with this message.
-    pub fn needs_setup(&mut self, worker: WorkerId, job: JobId) -> bool {
+    pub(crate) fn needs_setup(&mut self, worker: WorkerId, job: JobId) -> bool {
         self.live.get_mut(&worker).is_some_and(|s| s.set_up.insert(job))
     }
 
     /// The worker has data of these jobs. Their setups are sent all the same: it may have the one of an earlier epoch, in which outputs
     /// were staged elsewhere.
-    pub fn names(&mut self, worker: WorkerId, named: BTreeSet<JobId>) {
+    pub(crate) fn names(&mut self, worker: WorkerId, named: BTreeSet<JobId>) {
         if let Some(session) = self.live.get_mut(&worker) {
             session.named = named;
         }
     }
 
     /// Whether this worker has a session.
-    pub fn is_live(&self, worker: WorkerId) -> bool {
+    pub(crate) fn is_live(&self, worker: WorkerId) -> bool {
         self.live.contains_key(&worker)
     }
 
     /// The job has ended. Returns the workers that may have data of it.
-    pub fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
+    pub(crate) fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
         let had = |s: &mut Session| s.set_up.remove(&job) | s.named.remove(&job);
         self.live.iter_mut().filter_map(|(worker, s)| had(s).then_some(*worker)).collect()
     }
 
     /// This worker has announced its end.
-    pub fn set_draining(&mut self, worker: WorkerId, said: v1::Draining) {
+    pub(crate) fn set_draining(&mut self, worker: WorkerId, said: v1::Draining) {
         if let Some(session) = self.live.get_mut(&worker) {
             session.draining = Some(said);
         }
     }
 
     /// What a worker that was asked to end waits for.
-    pub fn waits_for(&self, worker: WorkerId) -> Option<String> {
+    pub(crate) fn waits_for(&self, worker: WorkerId) -> Option<String> {
         let v1::Draining { running, unpublished, served, stops_in_ms } = self.live.get(&worker)?.draining?;
         (running.max(unpublished).max(served) > 0).then(|| {
             format!(
@@ -135,12 +135,12 @@ impl Sessions {
     }
 
     /// Whether the worker has announced its end.
-    pub fn is_draining(&self, worker: WorkerId) -> bool {
+    pub(crate) fn is_draining(&self, worker: WorkerId) -> bool {
         self.live.get(&worker).is_some_and(|s| s.draining.is_some())
     }
 
     /// Every worker with a session.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.live.keys().copied()
     }
 }

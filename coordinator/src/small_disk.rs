@@ -8,7 +8,7 @@ pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// A file system of this size; `None` where this process may not mount.
-    pub fn mount(bytes: u64) -> Option<SmallDisk> {
+    pub(crate) fn mount(bytes: u64) -> Option<SmallDisk> {
         let folder = tempfile::tempdir().expect("temporary folders can be made");
         let size = format!("size={bytes}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
@@ -22,12 +22,12 @@ impl SmallDisk {
     }
 
     /// Where it is mounted.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Bytes that can still be written.
-    pub fn free_bytes(&self) -> u64 {
+    pub(crate) fn free_bytes(&self) -> u64 {
         windrow_format::space::free_bytes(self.path()).expect("a mounted file system has a size")
     }
 }

@@ -27,13 +27,13 @@ pub(crate) struct StagingLog {
 
 impl StagingLog {
     /// Opens the folder, or makes it.
-    pub fn open(folder: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
         private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of notes"))?;
         Ok(StagingLog { folder })
     }
 
     /// Makes the note of a job, before its paths are touched.
-    pub fn note(&self, spec: &JobSpec) {
+    pub(crate) fn note(&self, spec: &JobSpec) {
         let folders = spec.plan.sinks.iter().filter(|sink| sink.folder().is_some());
         let outputs: Vec<&str> = folders.map(|sink| sink.path.as_str()).collect();
         // Each ends with a byte that no path has.
@@ -44,14 +44,14 @@ impl StagingLog {
     }
 
     /// Removes the note, when no folder is left to remove.
-    pub fn forget(&self, job: JobId) {
+    pub(crate) fn forget(&self, job: JobId) {
         let _ = fs::remove_file(self.path(job));
     }
 
     /// Removes the staging folders of all jobs but those that continue. A note whose removal has ended the process twice is
     /// dropped: the hidden folder may stay then. One whose file system does not answer stays for the next start.
     /// Returns the jobs of the notes.
-    pub async fn remove_others(&self, running: &BTreeSet<JobId>, storage: &StorageCalls) -> BTreeSet<JobId> {
+    pub(crate) async fn remove_others(&self, running: &BTreeSet<JobId>, storage: &StorageCalls) -> BTreeSet<JobId> {
         let mut others = BTreeSet::new();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();

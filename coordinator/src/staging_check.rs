@@ -63,7 +63,7 @@ pub(crate) struct StagingChecks {
 impl StagingChecks {
     /// The questions that `worker` is asked about a job: one for each staging folder. A job that only collects has none:
     /// whether its inputs are there shows when its tasks open them.
-    pub fn ask(&mut self, now: Time, job: JobId, worker: WorkerId, split: &SplitJob) -> Vec<v1::CheckStaging> {
+    pub(crate) fn ask(&mut self, now: Time, job: JobId, worker: WorkerId, split: &SplitJob) -> Vec<v1::CheckStaging> {
         let mut inputs: Vec<Vec<u8>> = split.probes.iter().map(|p| path_to_bytes(p)).collect();
         let mut questions = Vec::new();
         for staged in &split.staging {
@@ -79,7 +79,7 @@ impl StagingChecks {
     }
 
     /// An answer came. `None` for one that is not awaited any more, or that settles nothing yet.
-    pub fn answered(&mut self, request: u64, worker: WorkerId, failure: Option<Failure>) -> Option<Answer> {
+    pub(crate) fn answered(&mut self, request: u64, worker: WorkerId, failure: Option<Failure>) -> Option<Answer> {
         let Request { job, late, .. } = match self.open.get(&request).is_some_and(|r| r.worker == worker) {
             true => self.open.remove(&request)?,
             false => return None,
@@ -100,18 +100,18 @@ impl StagingChecks {
     }
 
     /// A worker has gone: its answers are not awaited. The jobs for which they were.
-    pub fn worker_gone(&mut self, worker: WorkerId) -> Vec<JobId> {
+    pub(crate) fn worker_gone(&mut self, worker: WorkerId) -> Vec<JobId> {
         self.open.extract_if(.., |_, r| r.worker == worker).filter(|(_, r)| !r.late).map(|(_, r)| r.job).collect()
     }
 
     /// The job is over.
-    pub fn forget(&mut self, job: JobId) {
+    pub(crate) fn forget(&mut self, job: JobId) {
         self.open.retain(|_, r| r.job != job);
         self.jobs.remove(&job);
     }
 
     /// Returns once, when no answer is awaited: whether the job may be planned, and the workers that are left out.
-    pub fn take_checked(&mut self, job: JobId) -> Option<Checked> {
+    pub(crate) fn take_checked(&mut self, job: JobId) -> Option<Checked> {
         if self.open.values().any(|r| r.job == job && !r.late) {
             return None;
         }
@@ -132,7 +132,7 @@ impl StagingChecks {
     }
 
     /// When the first answer is overdue.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.open.values().filter(|r| !r.late).map(|r| self.until(r)).min()
     }
 
@@ -142,7 +142,7 @@ impl StagingChecks {
     }
 
     /// A job that has waited too long for a worker: it continues without that one.
-    pub fn pop_overdue(&mut self, now: Time) -> Option<JobId> {
+    pub(crate) fn pop_overdue(&mut self, now: Time) -> Option<JobId> {
         let late = self.open.values().find(|r| !r.late && self.until(r) <= now)?;
         let (job, worker, ms) = (late.job, late.worker, now.since_ms(late.asked));
         self.open.values_mut().filter(|r| r.job == job && r.worker == worker).for_each(|r| r.late = true);

@@ -24,7 +24,7 @@ pub(crate) struct Watchers {
 
 impl Watchers {
     /// Watches a job, which has this status.
-    pub fn watch(&mut self, job: JobId, status: JobStatus) -> watch::Receiver<JobStatus> {
+    pub(crate) fn watch(&mut self, job: JobId, status: JobStatus) -> watch::Receiver<JobStatus> {
         match self.jobs.get(&job) {
             Some(watched) => watched.sender.subscribe(),
             None => {
@@ -36,17 +36,17 @@ impl Watchers {
     }
 
     /// A status may have changed.
-    pub fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         self.dirty = !self.jobs.is_empty();
     }
 
     /// The time of the next `look`.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.dirty.then(|| self.jobs.values().map(|w| w.next).min()).flatten()
     }
 
     /// Sends changed statuses of jobs whose interval is over. `status` returns `None` for a job that is not shown now.
-    pub fn look(&mut self, now: Time, mut status: impl FnMut(JobId) -> Option<JobStatus>) {
+    pub(crate) fn look(&mut self, now: Time, mut status: impl FnMut(JobId) -> Option<JobStatus>) {
         if !self.dirty {
             return;
         }
@@ -67,7 +67,7 @@ impl Watchers {
     }
 
     /// Sends the last status of a job, and ends its streams.
-    pub fn finish(&mut self, job: JobId, status: JobStatus) {
+    pub(crate) fn finish(&mut self, job: JobId, status: JobStatus) {
         if let Some(watched) = self.jobs.remove(&job) {
             watched.sender.send_replace(status);
         }

@@ -34,17 +34,22 @@ pub(crate) struct Copies {
 
 impl Copies {
     /// Whether another copy may be started.
-    pub fn has_place(&self) -> bool {
+    pub(crate) fn has_place(&self) -> bool {
         self.making.len() < COPIES_MAX
     }
 
-    pub fn is_making(&self, digest: Digest) -> bool {
+    pub(crate) fn is_making(&self, digest: Digest) -> bool {
         self.making.contains_key(&digest)
     }
 
     /// Chooses the worker that makes a copy of this chunk, if one may be asked now: workers without a failure first,
     /// then the one with the fewest copies to make.
-    pub fn begin(&mut self, digest: Digest, candidates: impl Iterator<Item = WorkerId>, now: Time) -> Option<WorkerId> {
+    pub(crate) fn begin(
+        &mut self,
+        digest: Digest,
+        candidates: impl Iterator<Item = WorkerId>,
+        now: Time,
+    ) -> Option<WorkerId> {
         let refusals = self.refusals.get(&digest);
         let refusal = |w: &WorkerId| refusals.and_then(|by| by.get(w));
         let load = |w: &WorkerId| self.making.values().filter(|(by, _)| by == w).count();
@@ -56,7 +61,7 @@ impl Copies {
     }
 
     /// The worker holds the chunk.
-    pub fn made(&mut self, worker: WorkerId, digest: Digest) {
+    pub(crate) fn made(&mut self, worker: WorkerId, digest: Digest) {
         if self.making.get(&digest).is_some_and(|(by, _)| *by == worker) {
             self.making.remove(&digest);
         }
@@ -66,7 +71,7 @@ impl Copies {
     }
 
     /// The worker could not make the requested copy. `for_good`: it will not be able to soon.
-    pub fn refused(&mut self, worker: WorkerId, digest: Digest, for_good: bool, now: Time) {
+    pub(crate) fn refused(&mut self, worker: WorkerId, digest: Digest, for_good: bool, now: Time) {
         if self.making.get(&digest).is_none_or(|(by, _)| *by != worker) {
             return;
         }
@@ -78,7 +83,7 @@ impl Copies {
     }
 
     /// Copies without a report until their deadline have failed.
-    pub fn give_up_overdue(&mut self, now: Time) {
+    pub(crate) fn give_up_overdue(&mut self, now: Time) {
         let overdue = self.making.iter().filter(|(_, (_, until))| *until <= now);
         for (digest, worker) in overdue.map(|(digest, (worker, _))| (*digest, *worker)).collect::<Vec<_>>() {
             self.refused(worker, digest, false, now);
@@ -86,16 +91,16 @@ impl Copies {
     }
 
     /// Whether a copy can be expected from this worker, if it holds none.
-    pub fn is_expected(&self, worker: WorkerId, digest: Digest) -> bool {
+    pub(crate) fn is_expected(&self, worker: WorkerId, digest: Digest) -> bool {
         self.refusals.get(&digest).and_then(|by| by.get(&worker)).is_none_or(|r| r.tries < TRIES_MAX)
     }
 
     /// The chunk has enough copies, or is not needed.
-    pub fn forget(&mut self, digest: Digest) {
+    pub(crate) fn forget(&mut self, digest: Digest) {
         self.refusals.remove(&digest);
     }
 
-    pub fn forget_worker(&mut self, worker: WorkerId) {
+    pub(crate) fn forget_worker(&mut self, worker: WorkerId) {
         self.making.retain(|_, (by, _)| *by != worker);
         self.refusals.retain(|_, by| {
             by.remove(&worker);
@@ -104,12 +109,12 @@ impl Copies {
     }
 
     /// Every worker that may be asked now was asked.
-    pub fn note_asked(&mut self, now: Time) {
+    pub(crate) fn note_asked(&mut self, now: Time) {
         let again = self.refusals.values().flat_map(|by| by.values()).map(|r| r.again);
         self.next_try = again.filter(|at| *at > now).min();
     }
 
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.making.values().map(|(_, until)| *until).chain(self.next_try).min()
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Holders {
 
 impl Holders {
     /// A worker has registered.
-    pub fn joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
+    pub(crate) fn joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
         if self.live.get(&worker).is_none_or(|known| known.incarnation != incarnation) {
             self.left(worker, now);
         }
@@ -54,7 +54,7 @@ impl Holders {
     }
 
     /// A worker has left. Returns the chunks that it held.
-    pub fn left(&mut self, worker: WorkerId, now: Time) -> Vec<Digest> {
+    pub(crate) fn left(&mut self, worker: WorkerId, now: Time) -> Vec<Digest> {
         self.live.remove(&worker);
         let held = self.forget(worker, |_| true);
         if !held.is_empty() {
@@ -64,37 +64,37 @@ impl Holders {
     }
 
     /// Workers that have been away for too long are no longer expected back. True if there was one.
-    pub fn give_up_absent(&mut self, now: Time) -> bool {
+    pub(crate) fn give_up_absent(&mut self, now: Time) -> bool {
         let before = self.gone.len();
         self.gone.retain(|_, (until, _)| *until > now);
         self.expected_until.take_if(|until| *until <= now).is_some() | (self.gone.len() < before)
     }
 
     /// Workers of an earlier epoch are expected back.
-    pub fn expect_workers(&mut self, now: Time) {
+    pub(crate) fn expect_workers(&mut self, now: Time) {
         self.expected_until = Some(now.plus_ms(ABSENCE_MS));
     }
 
-    pub fn all_are_back(&mut self) {
+    pub(crate) fn all_are_back(&mut self) {
         self.expected_until = None;
     }
 
     /// Whether a worker that is expected back held this chunk.
-    pub fn may_return(&self, digest: Digest) -> bool {
+    pub(crate) fn may_return(&self, digest: Digest) -> bool {
         self.expected_until.is_some() || self.gone.values().any(|(_, held)| held.contains(&digest))
     }
 
     /// Whether this worker has reported that it holds this chunk.
-    pub fn has(&self, worker: WorkerId, digest: Digest) -> bool {
+    pub(crate) fn has(&self, worker: WorkerId, digest: Digest) -> bool {
         self.by_chunk.get(&digest).is_some_and(|holders| holders.contains(&worker))
     }
 
     /// Whether a worker is connected in this incarnation.
-    pub fn is_live_as(&self, worker: WorkerId, incarnation: Incarnation) -> bool {
+    pub(crate) fn is_live_as(&self, worker: WorkerId, incarnation: Incarnation) -> bool {
         self.live.get(&worker).is_some_and(|live| live.incarnation == incarnation)
     }
 
-    pub fn is_live(&self, worker: WorkerId) -> bool {
+    pub(crate) fn is_live(&self, worker: WorkerId) -> bool {
         self.live.contains_key(&worker)
     }
 
@@ -111,7 +111,7 @@ impl Holders {
     }
 
     /// A worker holds this chunk. False if the worker is not connected.
-    pub fn held(&mut self, worker: WorkerId, digest: Digest) -> bool {
+    pub(crate) fn held(&mut self, worker: WorkerId, digest: Digest) -> bool {
         let Some(live) = self.live.get_mut(&worker) else { return false };
         if let Some(listing) = &mut live.listing {
             listing.listed.insert(digest);
@@ -123,7 +123,7 @@ impl Holders {
     }
 
     /// Number of chunks that a worker holds.
-    pub fn count_of(&self, worker: WorkerId) -> usize {
+    pub(crate) fn count_of(&self, worker: WorkerId) -> usize {
         self.counts.get(&worker).copied().unwrap_or(0)
     }
 
@@ -137,7 +137,7 @@ impl Holders {
     }
 
     /// A worker no longer holds these chunks. Returns those that it was known to hold.
-    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
+    pub(crate) fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
         if let Some(listing) = self.live.get_mut(&worker).and_then(|live| live.listing.as_mut()) {
             listing.listed.retain(|digest| !digests.contains(digest));
         }
@@ -145,7 +145,7 @@ impl Holders {
     }
 
     /// A worker's inventory is complete. Returns the chunks that it no longer holds.
-    pub fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
+    pub(crate) fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
         match self.live.get_mut(&worker).and_then(|live| live.listing.take()) {
             Some(Listing { listed, .. }) => self.forget(worker, |digest| !listed.contains(digest)),
             None => Vec::new(),
@@ -153,48 +153,48 @@ impl Holders {
     }
 
     /// Workers that have been listing for too long are no longer awaited. True if there was one.
-    pub fn give_up_silent(&mut self, now: Time) -> bool {
+    pub(crate) fn give_up_silent(&mut self, now: Time) -> bool {
         let silent = |live: &mut Live| live.listing.take_if(|listing| listing.until <= now).is_some();
         self.live.values_mut().filter_map(|live| silent(live).then_some(())).count() > 0
     }
 
     /// When the next wait for a worker ends.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         let listing = self.live.values().filter_map(|live| live.listing.as_ref()).map(|listing| listing.until);
         listing.chain(self.gone.values().map(|(until, _)| *until)).chain(self.expected_until).min()
     }
 
     /// Whether a worker is still listing, so that a chunk without a holder may be on it.
-    pub fn any_is_listing(&self) -> bool {
+    pub(crate) fn any_is_listing(&self) -> bool {
         self.live.values().any(|live| live.listing.is_some())
     }
 
     /// A worker's disk is full, or has space again. True if that has changed.
-    pub fn note_room(&mut self, worker: WorkerId, full: bool) -> bool {
+    pub(crate) fn note_room(&mut self, worker: WorkerId, full: bool) -> bool {
         self.live.get_mut(&worker).is_some_and(|live| std::mem::replace(&mut live.full, full) != full)
     }
 
     /// Every connected worker.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.live.keys().copied()
     }
 
-    pub fn workers_count(&self) -> u32 {
+    pub(crate) fn workers_count(&self) -> u32 {
         self.live.len() as u32
     }
 
     /// The holders of a chunk.
-    pub fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(crate) fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         self.by_chunk.get(&digest).into_iter().flatten().copied()
     }
 
     /// The number of its holders.
-    pub fn count(&self, digest: Digest) -> u32 {
+    pub(crate) fn count(&self, digest: Digest) -> u32 {
         self.by_chunk.get(&digest).map_or(0, |holders| holders.len() as u32)
     }
 
     /// Workers without this chunk that have space for it.
-    pub fn could_take(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(crate) fn could_take(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         let holders = self.by_chunk.get(&digest);
         let could = move |w: &WorkerId, live: &Live| !live.full && holders.is_none_or(|holders| !holders.contains(w));
         self.live.iter().filter(move |(w, live)| could(w, live)).map(|(w, _)| *w)
@@ -202,7 +202,7 @@ impl Holders {
 
     /// Removes every copy of a chunk that may be deleted. Not those of a worker that is listing: it could list the
     /// chunk just before it deletes it.
-    pub fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
+    pub(crate) fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
         let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
         let has_listed = |w: &WorkerId| {
             self.live.get(w).is_some_and(|live| live.listing.is_none() || planted::has(Planted::DeletedDuringInventory))

@@ -12,6 +12,8 @@
 //!
 //! The crate knows no file, connection or clock: times are arguments. The coordinator is one driver, the simulation is another.
 
+#![warn(unreachable_pub)]
+
 mod copies;
 mod holders;
 mod inventories;

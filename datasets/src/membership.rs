@@ -19,7 +19,7 @@ const REFUSED_MAX: usize = 1_000;
 
 /// A worker that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     pub host: String,
     pub code: Code,
     /// Chunks in its folder, if it has joined no cluster.

@@ -13,7 +13,7 @@ pub(crate) struct Trash {
 
 impl Trash {
     /// A worker has this chunk in its trash. False if it has reported `most` others and this one is ignored.
-    pub fn note(&mut self, worker: WorkerId, digest: Digest, most: usize) -> bool {
+    pub(crate) fn note(&mut self, worker: WorkerId, digest: Digest, most: usize) -> bool {
         let is_known = self.by_chunk.get(&digest).is_some_and(|workers| workers.contains(&worker));
         let count = self.counts.get(&worker).copied().unwrap_or(0);
         if is_known || count >= most {
@@ -25,7 +25,7 @@ impl Trash {
     }
 
     /// A worker no longer has it there: it was restored, or the worker left.
-    pub fn forget(&mut self, worker: WorkerId, digest: Digest) {
+    pub(crate) fn forget(&mut self, worker: WorkerId, digest: Digest) {
         let Some(workers) = self.by_chunk.get_mut(&digest) else { return };
         if workers.remove(&worker)
             && let Some(count) = self.counts.get_mut(&worker)
@@ -41,7 +41,7 @@ impl Trash {
     }
 
     /// Forgets a worker. Returns the chunks that are in no trash any more.
-    pub fn worker_left(&mut self, worker: WorkerId) -> Vec<Digest> {
+    pub(crate) fn worker_left(&mut self, worker: WorkerId) -> Vec<Digest> {
         let mut gone = Vec::new();
         self.counts.remove(&worker);
         self.by_chunk.retain(|digest, workers| {
@@ -54,12 +54,12 @@ impl Trash {
     }
 
     /// The workers that have it in their trash.
-    pub fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(crate) fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         self.by_chunk.get(&digest).into_iter().flatten().copied()
     }
 
     /// Every chunk that is in some trash.
-    pub fn all(&self) -> impl Iterator<Item = Digest> + '_ {
+    pub(crate) fn all(&self) -> impl Iterator<Item = Digest> + '_ {
         self.by_chunk.keys().copied()
     }
 }

@@ -11,6 +11,8 @@
 //! Failpoints exist in builds with debug assertions, such as cargo's `dev` profile. In other builds both macros are
 //! constants: the binary contains no code of them, not even the names, and the variable has no effect.
 
+#![warn(unreachable_pub)]
+
 #[cfg(debug_assertions)]
 mod points;
 #[cfg(debug_assertions)]

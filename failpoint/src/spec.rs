@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The action of a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(crate) enum Act {
     Kill,
     Abort,
     Panic,
@@ -17,7 +17,7 @@ pub enum Act {
 
 /// One failpoint with its action and the passes at which it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
+pub(crate) struct Point {
     pub name: String,
     pub act: Act,
     /// The first pass at which the action runs, counted from 1.
@@ -27,7 +27,7 @@ pub struct Point {
 }
 
 /// Parses all failpoints of the text.
-pub fn parse(text: &str) -> Result<Vec<Point>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Point>, String> {
     text.split(';').map(str::trim).filter(|one| !one.is_empty()).map(point).collect()
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Fuzzers call them (`fuzz/`, a workspace of its own), and so does a test, with the inputs kept in `fuzz/corpus`.
 
+#![warn(unreachable_pub)]
+
 mod frames;
 mod keys;
 mod rpc;

@@ -26,7 +26,7 @@ const TIES_MAX: usize = 64;
 
 impl State {
     /// Assigns slots until none is free or no job wants one, then queues attempts on busy workers.
-    pub fn assign(&mut self) {
+    pub(crate) fn assign(&mut self) {
         self.begin_next();
         self.assign_suspects();
         self.give(Placement::Slot);
@@ -71,7 +71,7 @@ impl State {
     }
 
     /// Starts an attempt of a waiting task on the worker that suits it best.
-    pub fn start_attempt(&mut self, id: JobId, s: usize, t: usize, placement: Placement) {
+    pub(crate) fn start_attempt(&mut self, id: JobId, s: usize, t: usize, placement: Placement) {
         let (now, place) = (self.now, self.placed);
         let avoid = match self.jobs.get(&id) {
             Some(job) => job.stages[s].tasks[t].avoid.clone(),
@@ -85,14 +85,14 @@ impl State {
     }
 
     /// Starts an attempt on this worker, which is reserved for the task.
-    pub fn start_attempt_on(&mut self, id: JobId, s: usize, t: usize, worker: WorkerId) {
+    pub(crate) fn start_attempt_on(&mut self, id: JobId, s: usize, t: usize, worker: WorkerId) {
         let now = self.now;
         self.assign_to_one(id, s, t, Choice::This(worker), |job, run, bytes| job.begin(s, t, run, bytes, now));
     }
 
     /// Starts a second attempt of a running task on another worker that has a free slot and on which the task has not
     /// failed.
-    pub fn start_backup(&mut self, id: JobId, s: usize, t: usize) {
+    pub(crate) fn start_backup(&mut self, id: JobId, s: usize, t: usize) {
         let now = self.now;
         let Some(job) = self.jobs.get(&id) else { return };
         let task = &job.stages[s].tasks[t];
@@ -151,7 +151,7 @@ enum Choice<'a> {
 
 impl Job {
     /// Workers to which the task must not go.
-    pub fn shunned(&self, s: usize, t: usize) -> Shunned<'_> {
+    pub(crate) fn shunned(&self, s: usize, t: usize) -> Shunned<'_> {
         Shunned { job: &self.left_out, task: &self.stages[s].tasks[t].avoid }
     }
 }

@@ -23,15 +23,15 @@ pub(crate) enum Standing {
 }
 
 impl State {
-    pub fn task(&self, id: TaskId) -> Option<&Task> {
+    pub(crate) fn task(&self, id: TaskId) -> Option<&Task> {
         self.jobs.get(&id.job)?.stages.get(id.stage.0 as usize)?.tasks.get(id.index as usize)
     }
 
-    pub fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+    pub(crate) fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
         self.jobs.get_mut(&id.job)?.stages.get_mut(id.stage.0 as usize)?.tasks.get_mut(id.index as usize)
     }
 
-    pub fn standing(&self, worker: WorkerId, attempt: AttemptId) -> Standing {
+    pub(crate) fn standing(&self, worker: WorkerId, attempt: AttemptId) -> Standing {
         let Some(task) = self.task(attempt.task) else { return Standing::Stale };
         if planted::has(Planted::NoFence) && matches!(task.state, TaskState::Running(_)) {
             return Standing::Running;
@@ -48,7 +48,7 @@ impl State {
     }
 
     /// Any message of this incarnation of a worker shows that it is alive.
-    pub fn heard(&mut self, worker: WorkerId, attempt: AttemptId) {
+    pub(crate) fn heard(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.workers.lives(worker, attempt.incarnation) {
             self.renew_lease(worker);
         }
@@ -56,7 +56,7 @@ impl State {
 
     /// Ends the attempt that is on a worker and releases its slot; its backup is revoked. The task is in no queue
     /// afterwards: the caller enqueues it or marks it finished.
-    pub fn stop(&mut self, id: TaskId) -> Option<(Run, Option<Box<TaskReport>>)> {
+    pub(crate) fn stop(&mut self, id: TaskId) -> Option<(Run, Option<Box<TaskReport>>)> {
         self.revoke_backup(id);
         let job = self.jobs.get_mut(&id.job)?;
         let (run, report) = job.end_attempt(id.stage.0 as usize, id.index as usize)?;
@@ -66,7 +66,7 @@ impl State {
     }
 
     /// Ends one attempt of a task. False if it was the only one: then the task is in no queue, as after `stop`.
-    pub fn stop_one(&mut self, attempt: AttemptId) -> bool {
+    pub(crate) fn stop_one(&mut self, attempt: AttemptId) -> bool {
         let id = attempt.task;
         let Some(backup) = self.task(id).and_then(|t| t.backup.as_ref()) else {
             self.stop(id);
@@ -97,7 +97,7 @@ impl State {
     }
 
     /// Makes this attempt the only one of the task.
-    pub fn choose(&mut self, attempt: AttemptId) {
+    pub(crate) fn choose(&mut self, attempt: AttemptId) {
         if !planted::has(Planted::NotPreferred) {
             self.task_mut(attempt.task).into_iter().for_each(|task| task.prefer(attempt));
         }
@@ -106,7 +106,7 @@ impl State {
 
     /// Revokes an attempt that is of no use, so that its files are deleted. If they are outputs of a task that runs
     /// again, they are lost.
-    pub fn refuse(&mut self, worker: WorkerId, attempt: AttemptId) {
+    pub(crate) fn refuse(&mut self, worker: WorkerId, attempt: AttemptId) {
         let held = self.task_mut(attempt.task).and_then(|t| t.held.as_mut());
         if let Some(held) = held.filter(|h| h.attempt == attempt && h.worker == worker) {
             held.lost = true;
@@ -114,7 +114,7 @@ impl State {
         self.out.push(Action::Revoke { worker, attempt });
     }
 
-    pub fn handle_done(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
+    pub(crate) fn handle_done(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         self.heard(worker, attempt);
         match self.standing(worker, attempt) {
             Standing::Stale => self.refuse(worker, attempt),

@@ -21,12 +21,12 @@ impl Stage {
 
 impl Job {
     /// Two attempts of a nondeterministic stage would not give the same output.
-    pub fn may_have_backups(&self, stage: &Stage) -> bool {
+    pub(crate) fn may_have_backups(&self, stage: &Stage) -> bool {
         self.spec.options.backup_attempts && stage.deterministic
     }
 
     /// Whether it has stages in which a slow task can be recognised.
-    pub fn watches_for_slow_tasks(&self) -> bool {
+    pub(crate) fn watches_for_slow_tasks(&self) -> bool {
         self.state == JobState::Running
             && self.spec.options.backup_attempts
             && self.stages.iter().any(|s| s.is_late() && s.deterministic)
@@ -35,7 +35,7 @@ impl Job {
 
 impl State {
     /// Sets the time of the next search for slow tasks after the job has changed.
-    pub fn watch_for_slow_tasks(&mut self, id: JobId) {
+    pub(crate) fn watch_for_slow_tasks(&mut self, id: JobId) {
         let watch = self.jobs.get(&id).is_some_and(Job::watches_for_slow_tasks);
         if watch && !self.timers.is_set(Timer::Backups(id)) {
             // The search must go on even with a very long configured interval.
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// Records the progress of the attempts of a worker.
-    pub fn handle_beat(&mut self, worker: WorkerId, progress: Vec<Progress>, full: Option<bool>) {
+    pub(crate) fn handle_beat(&mut self, worker: WorkerId, progress: Vec<Progress>, full: Option<bool>) {
         self.renew_lease(worker);
         full.into_iter().for_each(|full| self.note_room(worker, full));
         let now = self.now;
@@ -70,7 +70,7 @@ impl State {
     }
 
     /// Starts backups for the tasks that are expected to end last.
-    pub fn look_for_slow_tasks(&mut self, id: JobId) {
+    pub(crate) fn look_for_slow_tasks(&mut self, id: JobId) {
         // A waiting task has the better claim to a slot.
         if self.queue.len() + self.ahead.len() == 0 && self.workers.free().next().is_some() {
             for (s, t) in self.slow_tasks(id) {

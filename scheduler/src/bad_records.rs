@@ -22,7 +22,7 @@ pub(crate) enum Verdict {
 
 impl Job {
     /// Judges the record of a failure with which the task has just been charged.
-    pub fn judge_record(&mut self, id: TaskId, failure: &Failure) -> Verdict {
+    pub(crate) fn judge_record(&mut self, id: TaskId, failure: &Failure) -> Verdict {
         let options = &self.spec.options;
         if options.skip_bad_records == 0 || !failure.code.may_blame_record() {
             return Verdict::Unknown;
@@ -47,7 +47,7 @@ impl Job {
     }
 
     /// Leaves a record out of its task's chunk.
-    pub fn set_aside(&mut self, bad: BadRecord) {
+    pub(crate) fn set_aside(&mut self, bad: BadRecord) {
         let Some(stage) = self.stages.get_mut(bad.task.stage.0 as usize) else { return };
         let (Some(chunk), Some(task)) =
             (stage.chunks.get_mut(bad.task.index as usize), stage.tasks.get_mut(bad.task.index as usize))

@@ -27,14 +27,14 @@ impl Job {
     }
 
     /// Counts these outputs as the task's.
-    pub fn note_collected(&mut self, s: usize, t: usize, outputs: &[OutputReport]) {
+    pub(crate) fn note_collected(&mut self, s: usize, t: usize, outputs: &[OutputReport]) {
         self.collected_bytes = self.collected_with(s, t, outputs);
     }
 }
 
 impl State {
     /// Refuses outputs with which the job would collect more than the limit.
-    pub fn check_collected(&self, id: TaskId, outputs: &[OutputReport]) -> Result<(), Failure> {
+    pub(crate) fn check_collected(&self, id: TaskId, outputs: &[OutputReport]) -> Result<(), Failure> {
         let max = self.config.collect_bytes_max;
         let Some(job) = self.jobs.get(&id.job) else { return Ok(()) };
         match job.collected_with(id.stage.0 as usize, id.index as usize, outputs) {

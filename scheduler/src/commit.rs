@@ -14,7 +14,7 @@ use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, StagedPar
 
 impl State {
     /// Accepts the report of a running attempt: grants it if it has parts to publish, otherwise the task is done.
-    pub fn take_report(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
+    pub(crate) fn take_report(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         let id = attempt.task;
         let (s, t) = (id.stage.0 as usize, id.index as usize);
         if !self.inputs_are_current(worker, attempt, report.inputs) {
@@ -36,7 +36,7 @@ impl State {
     }
 
     /// Does not renew the worker's lease: the confirmation may have been queued for some time.
-    pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId) {
+    pub(crate) fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.standing(worker, attempt) != Standing::Publishing {
             return;
         }
@@ -76,7 +76,7 @@ impl State {
     }
 
     /// Commits the job if every stage is done. A job without outputs has nothing to commit.
-    pub fn advance(&mut self, id: JobId) {
+    pub(crate) fn advance(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if job.state == JobState::Running && job.stages_done == job.stages.len() {
             if job.spec.plan.sinks.is_empty() {
@@ -101,26 +101,26 @@ impl State {
         self.requeue(id);
     }
 
-    pub fn handle_committed(&mut self, id: JobId) {
+    pub(crate) fn handle_committed(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
             self.end_job(id, JobState::Done, None);
         }
     }
 
-    pub fn handle_commit_waits(&mut self, id: JobId, reason: Option<String>) {
+    pub(crate) fn handle_commit_waits(&mut self, id: JobId, reason: Option<String>) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Committing) {
             job.commit_waits = reason;
         }
     }
 
     /// The job does not fail: its outputs may be complete.
-    pub fn handle_commit_given_up(&mut self, id: JobId, failure: Failure) {
+    pub(crate) fn handle_commit_given_up(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
             self.end_job(id, JobState::Cancelled, Some(failure));
         }
     }
 
-    pub fn handle_commit_failed(&mut self, id: JobId, failure: Failure) {
+    pub(crate) fn handle_commit_failed(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
             self.end_job(id, JobState::Failed, Some(failure));
         }

@@ -16,7 +16,7 @@ const LONGEST: u64 = 10;
 
 impl State {
     /// A task has finished on this worker: its earlier failures on other workers count against those workers.
-    pub fn succeeded_on(&mut self, id: TaskId, worker: WorkerId) {
+    pub(crate) fn succeeded_on(&mut self, id: TaskId, worker: WorkerId) {
         let failed_on = self.task_mut(id).map(|task| std::mem::take(&mut task.failed_on)).unwrap_or_default();
         if !failed_on.contains(&worker) {
             failed_on.into_iter().for_each(|other| self.add_fault(other));
@@ -33,7 +33,7 @@ impl State {
     }
 
     /// Counts an output of this worker that a reader found damaged.
-    pub fn note_damage(&mut self, id: WorkerId) {
+    pub(crate) fn note_damage(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.live_mut(id).filter(|w| !w.excluded) else { return };
         worker.damaged += 1;
         let damaged = worker.damaged;
@@ -43,7 +43,7 @@ impl State {
     }
 
     /// Excludes the worker for a while, unless too many workers are excluded already.
-    pub fn exclude(&mut self, id: WorkerId, reason: String) {
+    pub(crate) fn exclude(&mut self, id: WorkerId, reason: String) {
         if !self.may_exclude(id) {
             return;
         }
@@ -64,7 +64,7 @@ impl State {
     /// Handles a worker's report whether its disk is full. A worker with a full disk is excluded as long as it reports
     /// that, unless too many are excluded already: then lists show the reason all the same, and its tasks fail with an error
     /// that the user sees.
-    pub fn note_room(&mut self, id: WorkerId, full: bool) {
+    pub(crate) fn note_room(&mut self, id: WorkerId, full: bool) {
         let Some((was_full, excluded)) = self.workers.live(id).map(|w| (w.full, w.excluded)) else { return };
         match (full, was_full) {
             (true, true) if excluded => self.end_exclusion_after(id, self.config.exclusion_ms),
@@ -102,7 +102,7 @@ impl State {
     }
 
     /// Ends an exclusion.
-    pub fn readmit(&mut self, id: WorkerId) {
+    pub(crate) fn readmit(&mut self, id: WorkerId) {
         self.timers.clear(Timer::Excluded(id));
         let excluded = self.workers.get(id).is_some_and(|w| w.excluded);
         self.workers.change(id, |w| {
@@ -119,7 +119,7 @@ impl State {
 
     /// Ends all exclusions if only excluded workers are left, since an excluded worker is better than none. Ends those
     /// of lost and draining workers as well.
-    pub fn ensure_eligible_worker(&mut self) {
+    pub(crate) fn ensure_eligible_worker(&mut self) {
         if self.workers.excluded().next().is_none() {
             return;
         }

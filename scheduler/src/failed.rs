@@ -8,7 +8,7 @@ use windrow_model::{FailedAttempt, Failure, Time};
 
 impl Job {
     /// Records an attempt that ended with this failure.
-    pub fn note_failed(&mut self, run: Run, host: &str, failure: &Failure, charged: bool, now: Time) {
+    pub(crate) fn note_failed(&mut self, run: Run, host: &str, failure: &Failure, charged: bool, now: Time) {
         let id = run.attempt.task;
         let end = failure.message.floor_char_boundary(FailedAttempt::MESSAGE_BYTES_MAX);
         if self.failed.len() >= FailedAttempt::LISTED_MAX {

@@ -33,7 +33,7 @@ pub(crate) enum Verdict {
 
 impl FetchFailures {
     /// Records a failed fetch.
-    pub fn add(&mut self, holder: WorkerId, reader: TaskId, reader_worker: WorkerId, workers: usize) -> Verdict {
+    pub(crate) fn add(&mut self, holder: WorkerId, reader: TaskId, reader_worker: WorkerId, workers: usize) -> Verdict {
         self.readers.insert((holder, reader));
         self.pairs.insert((holder, reader_worker));
         let reader_workers_of = |holder| self.pairs.iter().filter(move |(h, _)| *h == holder).count();
@@ -53,18 +53,18 @@ impl FetchFailures {
     }
 
     /// Forgets a worker that has started a new incarnation, perhaps at another address.
-    pub fn forget(&mut self, worker: WorkerId) {
+    pub(crate) fn forget(&mut self, worker: WorkerId) {
         self.forget_holder(worker);
         self.pairs.retain(|(h, s)| *h != worker && *s != worker);
     }
 
     /// Forgets complaints about a holder whose outputs are made again.
-    pub fn forget_holder(&mut self, holder: WorkerId) {
+    pub(crate) fn forget_holder(&mut self, holder: WorkerId) {
         self.readers.retain(|(h, _)| *h != holder);
     }
 
     /// Forgets the complaints of readers on this worker.
-    pub fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
+    pub(crate) fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
         self.pairs.retain(|(_, s)| *s != reader_worker);
     }
 }

@@ -86,7 +86,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub fn new(spec: Box<JobSpec>, seq: u64, submitted: Time, submitted_unix_ms: u64) -> Self {
+    pub(crate) fn new(spec: Box<JobSpec>, seq: u64, submitted: Time, submitted_unix_ms: u64) -> Self {
         Job {
             spec,
             seq,
@@ -125,7 +125,7 @@ impl Job {
     }
 
     /// Its position in the queue; `None` if it cannot use a slot now.
-    pub fn turn(&self) -> Option<Turn> {
+    pub(crate) fn turn(&self) -> Option<Turn> {
         let options = &self.spec.options;
         let wants = self.state == JobState::Running
             && (!self.held || planted::has(Planted::NoWait))
@@ -135,31 +135,31 @@ impl Job {
     }
 
     /// Whether a task of it could run if there were workers.
-    pub fn wants_workers(&self) -> bool {
+    pub(crate) fn wants_workers(&self) -> bool {
         self.turn().is_some() || self.suspects_ready().next().is_some()
     }
 
     /// The position with which its queued attempts compete for free slots; `None` if there are none to move.
-    pub fn turn_of_ahead(&self) -> Option<Turn> {
+    pub(crate) fn turn_of_ahead(&self) -> Option<Turn> {
         let movable = !self.ahead.is_empty() && (!self.held || planted::has(Planted::HeldMoved));
         movable.then(|| self.claim())
     }
 
     /// Its position among the jobs, whether it can use a slot or not.
-    pub fn claim(&self) -> Turn {
+    pub(crate) fn claim(&self) -> Turn {
         let attempts = self.slots + self.ahead.len() as u32;
         Turn { priority: Reverse(self.spec.options.priority), attempts, seq: self.seq }
     }
 
     /// Attempts that count towards its limit of slots: running ones, and queued ones because each of them will get a
     /// slot.
-    pub fn uses(&self) -> u32 {
+    pub(crate) fn uses(&self) -> u32 {
         let waiting = if planted::has(Planted::WaitingUncounted) { 0 } else { self.ahead.len() as u32 };
         self.slots + waiting
     }
 
     /// Creates the stages and tasks.
-    pub fn start(&mut self, epoch: Epoch, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
+    pub(crate) fn start(&mut self, epoch: Epoch, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(Code::Internal, format!("the inputs were split wrongly: {what}"));
         let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
         let plan = &self.spec.plan;

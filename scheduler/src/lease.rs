@@ -7,7 +7,7 @@ use windrow_model::{Time, WorkerId};
 
 impl State {
     /// Renews the lease of a live worker after a message from it.
-    pub fn renew_lease(&mut self, worker: WorkerId) {
+    pub(crate) fn renew_lease(&mut self, worker: WorkerId) {
         if let Some(w) = self.workers.live_mut(worker) {
             w.graced = false;
             let forever = planted::has(Planted::NoLease);
@@ -17,7 +17,7 @@ impl State {
     }
 
     /// Handles every timer that is due.
-    pub fn expire(&mut self) {
+    pub(crate) fn expire(&mut self) {
         while let Some((due, timer)) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Lease(worker) => self.lease_ran_out(worker, due),

@@ -166,18 +166,18 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub fn count(&self, cause: Cause) -> u32 {
+    pub(crate) fn count(&self, cause: Cause) -> u32 {
         self.counts[cause as usize]
     }
 
     /// The record for the journal.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let counts = Cause::ALL.iter().map(|c| (*c, self.count(*c))).filter(|(_, n)| *n > 0).collect();
         Tally { counts, losses: self.losses.clone() }
     }
 
     /// Takes over the counts of an earlier epoch.
-    pub fn restore(&mut self, tally: &Tally, suspect_after: u32) {
+    pub(crate) fn restore(&mut self, tally: &Tally, suspect_after: u32) {
         for (cause, n) in &tally.counts {
             self.counts[*cause as usize] = (*n).min(cause.most().saturating_sub(1));
         }
@@ -190,13 +190,13 @@ impl Ledger {
         self.suspect = self.count(Cause::WorkerLost) >= suspect_after;
     }
 
-    pub fn clear(&mut self, cause: Cause) {
+    pub(crate) fn clear(&mut self, cause: Cause) {
         self.counts[cause as usize] = 0;
         self.losses.retain(|loss| loss.cause() != cause);
     }
 
     /// Takes back the losses of a worker's incarnation, and returns them.
-    pub fn forgive(&mut self, worker: WorkerId, incarnation: Incarnation) -> Vec<Loss> {
+    pub(crate) fn forgive(&mut self, worker: WorkerId, incarnation: Incarnation) -> Vec<Loss> {
         let is_lost = |loss: &mut Loss| loss.worker == worker && loss.attempt.incarnation == incarnation;
         let forgiven: Vec<Loss> = self.losses.extract_if(.., is_lost).collect();
         for loss in &forgiven {
@@ -207,7 +207,7 @@ impl Ledger {
     }
 
     /// Counts lone losses as ordinary ones until the task is a suspect again. Returns how many were moved.
-    pub fn rebalance(&mut self, suspect_after: u32) -> u32 {
+    pub(crate) fn rebalance(&mut self, suspect_after: u32) -> u32 {
         let mut moved = 0;
         for loss in self.losses.iter_mut().filter(|loss| loss.alone) {
             if self.counts[Cause::WorkerLost as usize] >= suspect_after {
@@ -222,7 +222,7 @@ impl Ledger {
     }
 
     /// Clears the counts of a done task except those against its outputs. False if no count is left.
-    pub fn settle(&mut self) -> bool {
+    pub(crate) fn settle(&mut self) -> bool {
         for cause in Cause::ALL.iter().filter(|c| !c.is_of_output()) {
             self.clear(*cause);
         }
@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     /// The latest endings as text, each with its attempt and worker.
-    pub fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let all: u32 = self.counts.iter().sum();
         let listed = self.latest.iter().map(|h| {
             let host = if h.host.is_empty() { String::new() } else { format!("{} ", h.host) };
@@ -247,7 +247,7 @@ impl Ledger {
     }
 
     /// Records a loss. False if it counts already.
-    pub fn lose(&mut self, loss: Loss) -> bool {
+    pub(crate) fn lose(&mut self, loss: Loss) -> bool {
         let is_known = self.losses.iter().any(|l| l.worker == loss.worker && l.attempt == loss.attempt);
         if !is_known {
             self.losses.push(loss);
@@ -256,7 +256,7 @@ impl Ledger {
     }
 
     /// Counts an ending. Returns how many had this cause.
-    pub fn add(&mut self, mut happening: Happening) -> u32 {
+    pub(crate) fn add(&mut self, mut happening: Happening) -> u32 {
         cut(&mut happening.what);
         let count = &mut self.counts[happening.cause as usize];
         *count = count.saturating_add(1);

@@ -26,24 +26,24 @@ pub(crate) struct Shunned<'a> {
 }
 
 impl Shunned<'_> {
-    pub fn never(&self, worker: &WorkerId) -> bool {
+    pub(crate) fn never(&self, worker: &WorkerId) -> bool {
         !self.job.is_empty() && self.job.contains_key(worker) && !planted::has(Planted::LeftOutForgotten)
     }
 
-    pub fn has(&self, worker: &WorkerId) -> bool {
+    pub(crate) fn has(&self, worker: &WorkerId) -> bool {
         self.task.contains(worker) || self.never(worker)
     }
 }
 
 impl State {
-    pub fn handle_left_out(&mut self, id: JobId, worker: WorkerId, failure: Failure) {
+    pub(crate) fn handle_left_out(&mut self, id: JobId, worker: WorkerId, failure: Failure) {
         if let Err(failure) = self.leave_out(id, worker, failure) {
             self.end_job(id, JobState::Failed, Some(failure));
         }
     }
 
     /// Takes a worker in again that sees the files after all.
-    pub fn handle_taken_in(&mut self, id: JobId, worker: WorkerId) {
+    pub(crate) fn handle_taken_in(&mut self, id: JobId, worker: WorkerId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.left_out.remove(&worker);
         if job.left_out.is_empty() {
@@ -55,7 +55,13 @@ impl State {
     }
 
     /// Handles an attempt that failed because its worker does not see the files.
-    pub fn failed_for_worker(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, other_goes_on: bool) {
+    pub(crate) fn failed_for_worker(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        failure: Failure,
+        other_goes_on: bool,
+    ) {
         let message = failure.message.clone();
         if let Err(failure) = self.leave_out(attempt.task.job, worker, failure) {
             return self.fail_job(worker, attempt, failure, None);

@@ -10,6 +10,8 @@
 //! one at a time, or two while a slow one has a backup; some are queued on their worker for a slot (`prefetch.rs`). A
 //! message about any other attempt is late and has no effect.
 
+#![warn(unreachable_pub)]
+
 pub mod action;
 pub mod event;
 #[cfg_attr(not(debug_assertions), doc(hidden))]

@@ -12,7 +12,7 @@ use crate::timers::Timer;
 use windrow_model::{Code, Failure, JobId, JobSpec, JobState};
 
 impl State {
-    pub fn handle_submitted(&mut self, spec: Box<JobSpec>, unix_ms: u64) {
+    pub(crate) fn handle_submitted(&mut self, spec: Box<JobSpec>, unix_ms: u64) {
         let id = spec.id;
         if self.jobs.contains_key(&id) || self.history.contains_key(&id) {
             return;
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    pub fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
+    pub(crate) fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
         let epoch = self.epoch;
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Planning) else { return };
         match job.start(epoch, input_bytes, found) {
@@ -44,27 +44,27 @@ impl State {
         }
     }
 
-    pub fn handle_plan_failed(&mut self, id: JobId, failure: Failure) {
+    pub(crate) fn handle_plan_failed(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Planning) {
             self.end_job(id, JobState::Failed, Some(failure));
         }
     }
 
     /// Fails a job with an input that is lost for good, unless its commit has begun.
-    pub fn handle_input_lost(&mut self, id: JobId, failure: Failure) {
+    pub(crate) fn handle_input_lost(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed) {
             self.end_job(id, JobState::Failed, Some(failure));
         }
     }
 
     /// Cancels a job. A commit that has begun is not cancelled: outputs may be visible already.
-    pub fn handle_cancelled(&mut self, id: JobId) {
+    pub(crate) fn handle_cancelled(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed || planted::has(Planted::CancelledCommit)) {
             self.end_job(id, JobState::Cancelled, Some(Failure::new(Code::Cancelled, "the job was cancelled")));
         }
     }
 
-    pub fn job_timed_out(&mut self, id: JobId) {
+    pub(crate) fn job_timed_out(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id).filter(|j| !j.sealed) else { return };
         let limit = job.spec.options.timeout_ms.unwrap_or(0);
         let failure = Failure::new(Code::DeadlineExceeded, format!("the job was not done after {limit} ms"));
@@ -72,7 +72,7 @@ impl State {
     }
 
     /// Stops the job's attempts, drops its state and reports how it ended.
-    pub fn end_job(&mut self, id: JobId, end: JobState, error: Option<Failure>) {
+    pub(crate) fn end_job(&mut self, id: JobId, end: JobState, error: Option<Failure>) {
         assert!(end.is_final(), "a job ends in a final state");
         self.revoke_recalled(id);
         let Some(mut job) = self.jobs.remove(&id) else { return };

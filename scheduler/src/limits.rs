@@ -69,7 +69,7 @@ fn judge_running(pace: &Pace, options: &JobOptions, config: &Config, now: Time) 
 impl State {
     /// Checks the attempts of a worker after a beat. `lists_all`: the worker does not have an attempt that the beat does
     /// not name.
-    pub fn enforce_limits(&mut self, worker: WorkerId, lists_all: bool) {
+    pub(crate) fn enforce_limits(&mut self, worker: WorkerId, lists_all: bool) {
         let now = self.now;
         let Some(w) = self.workers.live_mut(worker) else { return };
         let is_due = now.since_ms(w.checked) >= CHECK_MS;

@@ -8,7 +8,7 @@ use crate::timers::Timer;
 use windrow_model::{AttemptId, TaskId, WorkerId, WorkerState};
 
 impl State {
-    pub fn handle_drains(&mut self, id: WorkerId) {
+    pub(crate) fn handle_drains(&mut self, id: WorkerId) {
         self.renew_lease(id);
         if self.workers.live(id).is_some() {
             self.workers.set_state(id, WorkerState::Draining);
@@ -19,7 +19,7 @@ impl State {
     }
 
     /// Handles the loss of a worker: its session ended, or its lease ran out. The reason says which.
-    pub fn lose_worker(&mut self, id: WorkerId, reason: &str) {
+    pub(crate) fn lose_worker(&mut self, id: WorkerId, reason: &str) {
         if self.workers.live(id).is_none() {
             return;
         }
@@ -41,7 +41,7 @@ impl State {
 
     /// Takes back attempts whose worker is gone or does not have them, without a charge. `gone` gives the cause, or
     /// `None` if the attempt stays. Queued ones have not started: their tasks wait again.
-    pub fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> Option<(Cause, &'static str)>) {
+    pub(crate) fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> Option<(Cause, &'static str)>) {
         let Some(worker) = self.workers.get(id) else { return };
         let tasks: Vec<TaskId> =
             worker.running.iter().chain(&worker.ahead).chain(&worker.publishing).copied().collect();

@@ -61,7 +61,7 @@ impl Job {
     }
 
     /// Records the digest of an assignment's inputs, so that its report does not need a pass over all of them.
-    pub fn note_expected(&mut self, s: usize, t: usize, inputs: &[TaskInput]) {
+    pub(crate) fn note_expected(&mut self, s: usize, t: usize, inputs: &[TaskInput]) {
         if !self.stages[s].links.producers.is_empty() {
             let digest = input_digest(inputs, |stage| self.stages[stage.0 as usize].deterministic);
             self.stages[s].tasks[t].expected = Some((digest, self.inputs_reopened(s)));
@@ -74,7 +74,7 @@ impl Job {
     }
 
     /// Records both digests if the task's outputs differ from those of an earlier attempt.
-    pub fn note_change(&mut self, s: usize, t: usize, attempt: AttemptId, outputs: &[OutputReport]) {
+    pub(crate) fn note_change(&mut self, s: usize, t: usize, attempt: AttemptId, outputs: &[OutputReport]) {
         let deterministic = self.stages[s].deterministic;
         let task = &mut self.stages[s].tasks[t];
         let Some(before) = task.held.as_ref().filter(|held| held.attempt != attempt) else { return };
@@ -119,7 +119,7 @@ impl Job {
 
 impl State {
     /// Whether a reporting attempt has read the present inputs. If not, it runs again without a charge.
-    pub fn inputs_are_current(&mut self, worker: WorkerId, attempt: AttemptId, read: u64) -> bool {
+    pub(crate) fn inputs_are_current(&mut self, worker: WorkerId, attempt: AttemptId, read: u64) -> bool {
         let id = attempt.task;
         let Some(job) = self.jobs.get_mut(&id.job) else { return true };
         let now = job.readable(id.stage.0 as usize, id.index as usize);
@@ -139,7 +139,7 @@ impl State {
 
     /// After a stage is complete, perhaps again: reruns readers that have read something else from it. False if the
     /// job has failed instead.
-    pub fn settle_readers(&mut self, id: JobId, s: usize, made_anew: bool) -> bool {
+    pub(crate) fn settle_readers(&mut self, id: JobId, s: usize, made_anew: bool) -> bool {
         let State { jobs, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return false };
         // The parts of a job whose commit has begun are final; only tasks for its collected results run again.
@@ -161,7 +161,7 @@ impl State {
 
     /// Compares the outputs of a task that ran again with its staged parts. False if they do not fit, and the job has
     /// failed.
-    pub fn fits_its_parts(&mut self, id: TaskId, attempt: AttemptId) -> bool {
+    pub(crate) fn fits_its_parts(&mut self, id: TaskId, attempt: AttemptId) -> bool {
         let Some(task) = self.task(id) else { return false };
         let sealed = self.jobs.get(&id.job).is_some_and(|job| job.sealed);
         let Some((before, now)) = task.changed.filter(|_| !sealed) else { return true };

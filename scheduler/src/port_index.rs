@@ -16,7 +16,7 @@ pub(crate) struct PortIndex {
 
 impl PortIndex {
     /// Builds the index in two passes over all segments: once per port, so that a reader costs only its own segments.
-    pub fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
+    pub(crate) fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
         let mut starts = vec![0usize; partitions as usize + 1];
         let mut bytes = 0u64;
         for segment in tasks.iter().flat_map(|t| segments(t, output)) {
@@ -40,7 +40,7 @@ impl PortIndex {
     }
 
     /// The entries of a partition: the task, and the position in its report's list.
-    pub fn partition(&self, partition: usize) -> &[(u32, u32)] {
+    pub(crate) fn partition(&self, partition: usize) -> &[(u32, u32)] {
         &self.entries[self.starts[partition]..self.starts[partition + 1]]
     }
 }

@@ -39,7 +39,7 @@ impl Claim {
 
 impl State {
     /// Gives each free slot to the attempt queued first on that worker, or frees it for a task with a better claim.
-    pub fn begin_next(&mut self) {
+    pub(crate) fn begin_next(&mut self) {
         while let Some((worker, task)) = self.workers.next() {
             if planted::has(Planted::NotBegun) {
                 return;
@@ -52,7 +52,7 @@ impl State {
     }
 
     /// The attempt has a slot now, or its worker reports that it had one.
-    pub fn has_begun(&mut self, worker: WorkerId, task: TaskId) {
+    pub(crate) fn has_begun(&mut self, worker: WorkerId, task: TaskId) {
         if !self.task(task).is_some_and(|t| t.is_ahead()) {
             return;
         }
@@ -103,7 +103,7 @@ impl State {
 
     /// Moves an attempt queued on a busy worker to a free slot, unless a task without an attempt has the better claim.
     /// False if there is nothing to move.
-    pub fn move_to_free_slot(&mut self) -> bool {
+    pub(crate) fn move_to_free_slot(&mut self) -> bool {
         if planted::has(Planted::AheadKept) {
             return false;
         }
@@ -122,7 +122,7 @@ impl State {
     }
 
     /// Takes a queued task off its worker and revokes the attempt there.
-    pub fn take_back(&mut self, task: TaskId) {
+    pub(crate) fn take_back(&mut self, task: TaskId) {
         if let Some(run) = self.put_back(task)
             && !planted::has(Planted::AheadNotRevoked)
         {
@@ -131,7 +131,7 @@ impl State {
     }
 
     /// Takes all queued tasks off a worker.
-    pub fn take_back_all(&mut self, worker: WorkerId) {
+    pub(crate) fn take_back_all(&mut self, worker: WorkerId) {
         if planted::has(Planted::AheadOnExcluded) {
             return;
         }
@@ -140,7 +140,7 @@ impl State {
     }
 
     /// Releases and revokes the queued attempts that their stage has recalled.
-    pub fn revoke_recalled(&mut self, job: JobId) {
+    pub(crate) fn revoke_recalled(&mut self, job: JobId) {
         let Some(job) = self.jobs.get_mut(&job).filter(|job| !job.recalled.is_empty()) else { return };
         for Run { worker, attempt } in std::mem::take(&mut job.recalled) {
             self.workers.release(worker, attempt.task);
@@ -151,7 +151,7 @@ impl State {
     }
 
     /// Puts a queued task back into its job's queue, off its worker.
-    pub fn put_back(&mut self, task: TaskId) -> Option<Run> {
+    pub(crate) fn put_back(&mut self, task: TaskId) -> Option<Run> {
         self.task(task).filter(|t| t.is_ahead())?;
         let (run, _) = self.stop(task)?;
         self.jobs.get_mut(&task.job)?.enqueue(task.stage.0 as usize, task.index as usize);

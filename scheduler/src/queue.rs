@@ -18,7 +18,7 @@ impl Turn {
     /// Whether a job at this position goes before one at the other even if the other's attempt is already queued on a
     /// worker: it has a higher priority, or would not have more attempts after it has taken one of the other's. A
     /// weaker condition would let two equal jobs displace each other in turn.
-    pub fn beats(&self, other: &Turn) -> bool {
+    pub(crate) fn beats(&self, other: &Turn) -> bool {
         self.priority < other.priority || self.priority == other.priority && self.attempts + 2 <= other.attempts
     }
 }
@@ -32,7 +32,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Moves a job to its position, or removes it.
-    pub fn set(&mut self, job: JobId, turn: Option<Turn>) {
+    pub(crate) fn set(&mut self, job: JobId, turn: Option<Turn>) {
         let before = match turn {
             Some(new) => self.turns.insert(job, new),
             None => self.turns.remove(&job),
@@ -47,19 +47,19 @@ impl Queue {
         }
     }
 
-    pub fn get(&self, job: JobId) -> Option<Turn> {
+    pub(crate) fn get(&self, job: JobId) -> Option<Turn> {
         self.turns.get(&job).copied()
     }
 
-    pub fn first(&self) -> Option<(Turn, JobId)> {
+    pub(crate) fn first(&self) -> Option<(Turn, JobId)> {
         self.order.first().copied()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Turn, JobId)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Turn, JobId)> + '_ {
         self.order.iter().copied()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.turns.len()
     }
 }

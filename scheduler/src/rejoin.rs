@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId};
 
 impl State {
-    pub fn handle_joined(&mut self, node: NodeInfo, held: Vec<HeldAttempt>, left: Vec<Left>) {
+    pub(crate) fn handle_joined(&mut self, node: NodeInfo, held: Vec<HeldAttempt>, left: Vec<Left>) {
         let (id, incarnation) = (node.worker, node.incarnation);
         if self.workers.get(id).is_some_and(|known| incarnation < known.info.incarnation) {
             return;

@@ -17,7 +17,7 @@ use crate::timers::Timer;
 use windrow_model::{JobId, JobState, TaskId, WorkerId};
 
 impl State {
-    pub fn handle_restored(&mut self, restored: RestoredJob) {
+    pub(crate) fn handle_restored(&mut self, restored: RestoredJob) {
         let id = restored.spec.id;
         if self.jobs.contains_key(&id) || self.history.contains_key(&id) {
             return;
@@ -74,7 +74,7 @@ impl State {
         }
     }
 
-    pub fn handle_awaited(&mut self, workers: Vec<WorkerId>, ms: u64) {
+    pub(crate) fn handle_awaited(&mut self, workers: Vec<WorkerId>, ms: u64) {
         self.awaited = workers.into_iter().filter(|w| self.workers.live(*w).is_none()).collect();
         if self.awaited.is_empty() {
             self.stop_waiting();
@@ -84,7 +84,7 @@ impl State {
     }
 
     /// Lets restored jobs continue: workers that are not back count as lost.
-    pub fn stop_waiting(&mut self) {
+    pub(crate) fn stop_waiting(&mut self) {
         self.timers.clear(Timer::Awaited);
         self.awaited.clear();
         let held: Vec<JobId> = self.jobs.iter().filter(|(_, j)| j.held).map(|(id, _)| *id).collect();

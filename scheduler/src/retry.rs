@@ -18,13 +18,13 @@ use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
 const AT_ONCE: u32 = 2;
 
 impl State {
-    pub fn handle_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+    pub(crate) fn handle_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
         self.heard(worker, attempt);
         self.attempt_failed(worker, attempt, failure);
     }
 
     /// A failed publication is charged to the task, for any reason that is not fatal.
-    pub fn handle_publish_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+    pub(crate) fn handle_publish_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
         self.heard(worker, attempt);
         let class = match failure.code.class() {
             Class::Fatal => Class::Fatal,
@@ -33,7 +33,7 @@ impl State {
         self.failed(worker, attempt, failure, class);
     }
 
-    pub fn attempt_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+    pub(crate) fn attempt_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
         let class = failure.code.class();
         self.failed(worker, attempt, failure, class);
     }
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// Charges a task that has lost workers reserved for it. `exceeded`: the job fails unless the record is left out.
-    pub fn charge_poison(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, exceeded: bool) {
+    pub(crate) fn charge_poison(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, exceeded: bool) {
         self.charge(worker, attempt, failure, exceeded);
     }
 
@@ -122,7 +122,7 @@ impl State {
     }
 
     /// Takes back charges that were not the task's fault.
-    pub fn uncharge(&mut self, id: TaskId, charges: u32) {
+    pub(crate) fn uncharge(&mut self, id: TaskId, charges: u32) {
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let stage = &mut job.stages[id.stage.0 as usize];
         let task = &mut stage.tasks[id.index as usize];
@@ -136,7 +136,7 @@ impl State {
 
     /// Requeues a task whose attempt has ended, perhaps with a delay, without a charge. At the bound of the cause the
     /// job fails.
-    pub fn retry_uncharged(&mut self, worker: WorkerId, attempt: AttemptId, cause: Cause, what: &str) {
+    pub(crate) fn retry_uncharged(&mut self, worker: WorkerId, attempt: AttemptId, cause: Cause, what: &str) {
         if let Err(failure) = self.count_uncharged(worker, attempt, cause, what) {
             return self.fail_job(worker, attempt, failure, None);
         }
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// The same without counting: the caller has counted the attempt.
-    pub fn retry_uncounted(&mut self, attempt: AttemptId) {
+    pub(crate) fn retry_uncounted(&mut self, attempt: AttemptId) {
         let id = attempt.task;
         let (first, longest) = (self.config.retry_delay_ms, self.config.retry_delay_max_ms);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    pub fn delay_is_over(&mut self, id: TaskId) {
+    pub(crate) fn delay_is_over(&mut self, id: TaskId) {
         if self.task(id).and_then(|t| t.ledger.as_ref()).is_some_and(|l| l.pending.is_some()) {
             return self.charge_suspect(id);
         }
@@ -182,7 +182,13 @@ impl State {
     }
 
     /// Fails the job with this failure, and adds where it happened.
-    pub fn fail_job(&mut self, worker: WorkerId, attempt: AttemptId, mut failure: Failure, failures: Option<u32>) {
+    pub(crate) fn fail_job(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        mut failure: Failure,
+        failures: Option<u32>,
+    ) {
         let id = attempt.task;
         let Some(stage) = self.jobs.get(&id.job).and_then(|j| j.spec.plan.stages.get(id.stage.0 as usize)) else {
             return;

@@ -29,7 +29,7 @@ pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
 
 impl Job {
     /// What a task of an unblocked stage reads, in the order of the stage's inputs.
-    pub fn inputs(&mut self, s: usize, t: usize) -> Vec<TaskInput> {
+    pub(crate) fn inputs(&mut self, s: usize, t: usize) -> Vec<TaskInput> {
         self.index_inputs(s);
         let inputs = self.spec.plan.stages[s].inputs.iter().map(|input| match input {
             Input::Source(_) => TaskInput::Chunk(self.stages[s].chunks[t].clone()),
@@ -42,7 +42,7 @@ impl Job {
     }
 
     /// The finished blobs of a broadcast, in task order.
-    pub fn broadcasts(&self, port: Port) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn broadcasts(&self, port: Port) -> impl Iterator<Item = &[u8]> {
         let tasks = &self.stages[port.stage.0 as usize].tasks;
         tasks.iter().filter_map(move |t| match t.held.as_ref()?.outputs.get(port.output as usize)? {
             OutputReport::Broadcast(blob) => Some(blob.as_slice()),
@@ -51,7 +51,7 @@ impl Job {
     }
 
     /// The segments of one partition, in the order of the tasks that made them. The port is indexed.
-    pub fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
+    pub(crate) fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
         let output = port.output as usize;
         let stage = &self.stages[port.stage.0 as usize];
         let partition = partition.saturating_sub(usize::from(planted::has(Planted::OtherPartition)));
@@ -65,7 +65,7 @@ impl Job {
     }
 
     /// Builds the missing indexes of the edges that a stage reads.
-    pub fn index_inputs(&mut self, s: usize) {
+    pub(crate) fn index_inputs(&mut self, s: usize) {
         let edges = self.spec.plan.stages[s].inputs.iter().flat_map(|i| match i {
             Input::Edge { from } => &from[..],
             Input::Source(_) | Input::Broadcast { .. } => &[],
@@ -87,7 +87,7 @@ impl Job {
     }
 
     /// Runs a done task again, with every task upstream whose lost outputs it needs.
-    pub fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
+    pub(crate) fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
         let mut list = vec![(s, t)];
         while let Some((s, t)) = list.pop() {
             if !self.stages[s].tasks[t].is_done() || !self.unfinish(s, t) {
@@ -120,7 +120,7 @@ impl Job {
     }
 
     /// Whether a stage that is not done reads segments of this one.
-    pub fn is_needed(&self, s: usize) -> bool {
+    pub(crate) fn is_needed(&self, s: usize) -> bool {
         self.stages[s].links.edge_readers.iter().any(|r| !self.stages[*r].is_done())
     }
 
@@ -139,7 +139,7 @@ impl State {
     /// After the loss or return of a worker: runs the tasks again whose outputs were only there and are still needed.
     /// Examines the outputs of that worker only: with ten thousand workers, examining all would be ten thousand times
     /// the work.
-    pub fn reopen_outputs_of(&mut self, worker: WorkerId) {
+    pub(crate) fn reopen_outputs_of(&mut self, worker: WorkerId) {
         let State { jobs, workers, .. } = self;
         let mut changed = Vec::new();
         for (id, job) in jobs.iter_mut().filter(|(_, j)| j.state == JobState::Running && !j.held) {
@@ -154,7 +154,7 @@ impl State {
     }
 
     /// Examines the outputs of every worker.
-    pub fn reopen_lost_outputs(&mut self) {
+    pub(crate) fn reopen_lost_outputs(&mut self) {
         let State { jobs, workers, .. } = self;
         for job in jobs.values_mut().filter(|j| j.state == JobState::Running && !j.held) {
             for s in (0..job.stages.len()).rev() {
@@ -167,7 +167,13 @@ impl State {
 
     /// Ends the reader's attempt without a charge. The map that wrote the segment runs again if its block is corrupt,
     /// if its holder is gone, or if this was not the first complaint.
-    pub fn handle_segment_lost(&mut self, worker: WorkerId, reader: AttemptId, lost: SegmentRef, failure: Failure) {
+    pub(crate) fn handle_segment_lost(
+        &mut self,
+        worker: WorkerId,
+        reader: AttemptId,
+        lost: SegmentRef,
+        failure: Failure,
+    ) {
         self.heard(worker, reader);
         let here = Run { worker, attempt: reader };
         let runs = |t: &Task| !matches!(t.state, TaskState::Publishing(..)) && t.runs().any(|run| run == here);
@@ -249,7 +255,7 @@ impl State {
     /// After a stage has finished: unfinished reruns that only it needed are done as they are. Otherwise the loss of a
     /// worker at the end of the last stage would cost its whole share of the maps. The same holds for tasks of a
     /// restored job without a known output that no stage reads any more.
-    pub fn drop_needless_reruns(&mut self, id: JobId, finished: usize) {
+    pub(crate) fn drop_needless_reruns(&mut self, id: JobId, finished: usize) {
         let mut list = vec![finished];
         while let Some(s) = list.pop() {
             let Some(job) = self.jobs.get(&id) else { return };

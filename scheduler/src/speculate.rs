@@ -46,19 +46,19 @@ const MISSED_MAX: u32 = 3;
 
 impl Pace {
     /// An attempt that starts now, or of which the scheduler hears first now.
-    pub fn begin(now: Time) -> Self {
+    pub(crate) fn begin(now: Time) -> Self {
         Pace { assigned: now, since: now, progress_at: now, changed: now, heard: now, ..Pace::default() }
     }
 
     /// The queued attempt gets a slot now. The time in the queue does not make it slow.
-    pub fn can_begin(&mut self, now: Time) {
+    pub(crate) fn can_begin(&mut self, now: Time) {
         let Pace { assigned, heard, missed, waits, .. } = *self;
         *self = Pace { assigned, heard, missed, waits, ..Pace::begin(now) };
     }
 
     /// Records what a beat says about it. More than all of the input counts as all of it, and less than before as no change:
     /// otherwise a worker could report progress for ever.
-    pub fn update(&mut self, now: Time, progress: &Progress) {
+    pub(crate) fn update(&mut self, now: Time, progress: &Progress) {
         let Progress { permille, mark, waits, .. } = *progress;
         let permille = permille.min(1_000).max(self.permille);
         (self.heard, self.missed, self.waits) = (now, 0, waits);
@@ -76,32 +76,32 @@ impl Pace {
     }
 
     /// Thousandths of its input that it has read.
-    pub fn permille(&self) -> u32 {
+    pub(crate) fn permille(&self) -> u32 {
         self.permille
     }
 
     /// Records a beat that lists all attempts without it.
-    pub fn miss(&mut self) {
+    pub(crate) fn miss(&mut self) {
         self.missed = self.missed.saturating_add(1);
     }
 
     /// Whether the present beat named it.
-    pub fn is_heard(&self, now: Time) -> bool {
+    pub(crate) fn is_heard(&self, now: Time) -> bool {
         self.heard == now
     }
 
     /// Whether its worker does not have it, by several beats over this time.
-    pub fn is_missing(&self, now: Time, after_ms: u64) -> bool {
+    pub(crate) fn is_missing(&self, now: Time, after_ms: u64) -> bool {
         self.missed >= MISSED_MAX && now.since_ms(self.heard) >= after_ms
     }
 
     /// The time since which it runs, if it does. A worker that does not report this starts it at once.
-    pub fn begun(&self) -> Option<Time> {
+    pub(crate) fn begun(&self) -> Option<Time> {
         (!self.waits).then(|| self.begun.unwrap_or(self.since))
     }
 
     /// When it last made progress, as far as is known.
-    pub fn changed(&self) -> Time {
+    pub(crate) fn changed(&self) -> Time {
         self.changed
     }
 
@@ -117,7 +117,7 @@ impl Pace {
 
     /// Milliseconds that the attempt still needs, if a backup that is expected to need `expected_ms` pays. A recent
     /// attempt gets none: its rate is not reliable, and it is not slow before `after_ms`.
-    pub fn backup_pays(&self, now: Time, expected_ms: u64, after_ms: u64) -> Option<u64> {
+    pub(crate) fn backup_pays(&self, now: Time, expected_ms: u64, after_ms: u64) -> Option<u64> {
         let elapsed = now.since_ms(self.since);
         let left = self.left_ms(now);
         let judged = elapsed >= after_ms && elapsed >= expected_ms / 2;
@@ -136,7 +136,7 @@ pub(crate) struct Durations {
 
 impl Durations {
     /// Adds a finished attempt that read `bytes`.
-    pub fn add(&mut self, ms: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, ms: u64, bytes: u64) {
         if self.counts.is_empty() {
             self.counts.resize(BUCKETS, 0);
         }
@@ -146,7 +146,7 @@ impl Durations {
     }
 
     /// The expected duration of an attempt on `bytes`: the median, scaled up if its input is larger than the average.
-    pub fn expected_ms(&self, bytes: u64) -> Option<u64> {
+    pub(crate) fn expected_ms(&self, bytes: u64) -> Option<u64> {
         let mut before = 0;
         let median = self.counts.iter().position(|n| {
             before += u64::from(*n);

@@ -55,7 +55,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// `tasks` is the number of tasks, `chunks` has one for each if it is a source stage.
-    pub fn new(plan: &Plan, at: usize, outputs: Vec<TaskOutput>, tasks: usize, chunks: Vec<Chunk>) -> Self {
+    pub(crate) fn new(plan: &Plan, at: usize, outputs: Vec<TaskOutput>, tasks: usize, chunks: Vec<Chunk>) -> Self {
         let stage = &plan.stages[at];
         let once = |set: BTreeSet<usize>| -> Vec<usize> { set.into_iter().collect() };
         let edges_of = |reader: usize| {
@@ -94,16 +94,16 @@ impl Stage {
         }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.done == self.tasks.len()
     }
 
-    pub fn has_sink(&self) -> bool {
+    pub(crate) fn has_sink(&self) -> bool {
         self.outputs.iter().any(|o| matches!(o, TaskOutput::Sink { .. }))
     }
 
     /// Whether a task could be given to a worker now.
-    pub fn is_runnable(&self) -> bool {
+    pub(crate) fn is_runnable(&self) -> bool {
         (self.blocked_by == 0 || planted::has(Planted::NoBarrier))
             && !(self.waiting.is_empty() && self.picky.is_empty())
     }

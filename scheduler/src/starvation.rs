@@ -10,7 +10,7 @@ use windrow_model::{Code, Failure, JobId, JobState};
 
 impl State {
     /// Checks whether any worker takes tasks, after a step that may have changed it.
-    pub fn update_starvation(&mut self) {
+    pub(crate) fn update_starvation(&mut self) {
         let starved = !self.workers.any_takes_tasks(|_| false);
         if std::mem::replace(&mut self.starved, starved) == starved {
             if self.partial.is_empty() {
@@ -32,7 +32,7 @@ impl State {
     }
 
     /// Sets or clears the time at which the job has waited too long. No time is set while a worker takes its tasks.
-    pub fn watch_starvation(&mut self, id: JobId) {
+    pub(crate) fn watch_starvation(&mut self, id: JobId) {
         let partial = !self.partial.is_empty() && self.partial.contains(&id);
         if !self.starved && !partial {
             return;
@@ -47,12 +47,12 @@ impl State {
     }
 
     /// No worker takes tasks of this job.
-    pub fn is_starved(&self, job: &Job) -> bool {
+    pub(crate) fn is_starved(&self, job: &Job) -> bool {
         self.starved || !job.left_out.is_empty() && !self.workers.any_takes_tasks(|w| job.left_out.contains_key(w))
     }
 
     /// Fails a job for which no worker has come in all that time.
-    pub fn fail_starved_job(&mut self, id: JobId) {
+    pub(crate) fn fail_starved_job(&mut self, id: JobId) {
         let why = self.jobs.get(&id).and_then(|job| self.waits_for(job));
         let why = why.unwrap_or_else(|| "no worker takes new tasks".to_string());
         let message =

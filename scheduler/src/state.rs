@@ -59,7 +59,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(config: Config, epoch: Epoch) -> Self {
+    pub(crate) fn new(config: Config, epoch: Epoch) -> Self {
         State {
             epoch,
             now: Time::default(),
@@ -85,7 +85,7 @@ impl State {
     }
 
     /// Moves the job to its position in the queues after its tasks have changed.
-    pub fn requeue(&mut self, id: JobId) {
+    pub(crate) fn requeue(&mut self, id: JobId) {
         self.revoke_recalled(id);
         let job = self.jobs.get(&id);
         self.queue.set(id, job.and_then(Job::turn));
@@ -100,14 +100,14 @@ impl State {
     }
 
     /// Keeps the spec and status of an ended job.
-    pub fn remember(&mut self, id: JobId, ended: Ended) {
+    pub(crate) fn remember(&mut self, id: JobId, ended: Ended) {
         self.history_bytes += ended.kept_bytes();
         self.history.insert(id, ended);
         self.ended.push_back(id);
     }
     /// Forgets the oldest jobs that are too many, or too large. Not in the step in which they end: who carries out its actions
     /// asks for each job that has ended, however many end in one step.
-    pub fn forget_ended(&mut self) {
+    pub(crate) fn forget_ended(&mut self) {
         while (self.ended.len() > self.config.history_max || self.history_bytes > self.config.history_bytes_max)
             && let Some(oldest) = self.ended.pop_front()
         {

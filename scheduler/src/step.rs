@@ -7,7 +7,7 @@ use crate::state::State;
 use windrow_model::Time;
 
 impl State {
-    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+    pub(crate) fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         self.forget_ended();
         self.dispatch(event);

@@ -23,7 +23,7 @@ use windrow_model::{Chunk, Code, Failure, JobId, JobState, StageId, TaskId, Work
 
 impl Job {
     /// Suspects that wait for a worker of their own and may run now.
-    pub fn suspects_ready(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+    pub(crate) fn suspects_ready(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let runs = self.state == JobState::Running && !self.held;
         let all = self.suspects.iter().copied().filter(move |_| runs);
         all.filter(|(s, _)| self.stages[*s].blocked_by == 0)
@@ -46,7 +46,7 @@ impl Job {
 impl State {
     /// Handles an attempt whose worker is gone or does not have it. Requeues its task, unless the bound of the cause
     /// is reached.
-    pub fn lost_with_worker(&mut self, run: Run, cause: Cause, what: &str) {
+    pub(crate) fn lost_with_worker(&mut self, run: Run, cause: Cause, what: &str) {
         let id = run.attempt.task;
         let (ahead, publishing) = match self.task(id).map(|t| &t.state) {
             Some(TaskState::QueuedOnWorker { .. }) => (true, false),
@@ -121,7 +121,7 @@ impl State {
     }
 
     /// Charges a suspect with what is known about its end by now.
-    pub fn charge_suspect(&mut self, id: TaskId) {
+    pub(crate) fn charge_suspect(&mut self, id: TaskId) {
         let Some(Pending { worker, attempt }) = self.take_pending(id) else { return };
         let place = self.task(id).and_then(|t| t.ledger.as_ref()).and_then(|l| l.last_place.clone());
         if planted::has(Planted::SuspectUncharged) {
@@ -149,7 +149,7 @@ impl State {
 
     /// Records which input records the attempts of a worker's last incarnation were at. A task that ran alone there is
     /// charged now.
-    pub fn hear_left(&mut self, worker: WorkerId, left: Vec<Left>) {
+    pub(crate) fn hear_left(&mut self, worker: WorkerId, left: Vec<Left>) {
         for Left { attempt, mut place } in left {
             let TaskId { job, stage, index } = attempt.task;
             let chunk = self.jobs.get(&job).and_then(|j| j.stages.get(stage.0 as usize)?.chunks.get(index as usize));
@@ -180,7 +180,7 @@ impl State {
     }
 
     /// Updates a task after a loss was taken back: it may no longer be a suspect, and then waits in another queue.
-    pub fn reconsider(&mut self, id: TaskId) {
+    pub(crate) fn reconsider(&mut self, id: TaskId) {
         let suspect_after = self.config.suspect_after;
         let Some(ledger) = self.task_mut(id).and_then(|t| t.ledger.as_mut()) else { return };
         ledger.suspect = ledger.count(Cause::WorkerLost) >= suspect_after;
@@ -193,7 +193,7 @@ impl State {
 
     /// Handles the return of a worker in the incarnation in which it ran a suspect alone: the attempt continues, or is
     /// gone.
-    pub fn forgive_pending(&mut self, worker: WorkerId) {
+    pub(crate) fn forgive_pending(&mut self, worker: WorkerId) {
         for id in self.pending_on(worker) {
             if let Some(Pending { worker, attempt }) = self.take_pending(id) {
                 self.retry_uncharged(worker, attempt, Cause::Unheard, "its worker was not heard for a lease");
@@ -202,7 +202,7 @@ impl State {
     }
 
     /// Assigns a worker to each waiting suspect, and releases workers that no suspect needs any more.
-    pub fn assign_suspects(&mut self) {
+    pub(crate) fn assign_suspects(&mut self) {
         self.free_reserved();
         if self.suspicious.is_empty() || planted::has(Planted::SuspectShares) {
             return;

@@ -110,7 +110,7 @@ pub(crate) struct Task {
 const AVOID_MAX: usize = 16;
 
 impl Task {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Task {
             state: TaskState::Waiting,
             attempts: 0,
@@ -138,7 +138,7 @@ impl Task {
     }
 
     /// The attempt that is on a worker: queued, running or publishing.
-    pub fn run(&self) -> Option<Run> {
+    pub(crate) fn run(&self) -> Option<Run> {
         match &self.state {
             TaskState::QueuedOnWorker { run, .. } | TaskState::Running(run) | TaskState::Publishing(run, _) => {
                 Some(*run)
@@ -148,22 +148,22 @@ impl Task {
     }
 
     /// Every attempt that is on a worker.
-    pub fn runs(&self) -> impl Iterator<Item = Run> {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> {
         self.run().into_iter().chain(self.backup.as_ref().map(|b| b.run))
     }
 
     /// Whether its attempt is queued on its worker.
-    pub fn is_ahead(&self) -> bool {
+    pub(crate) fn is_ahead(&self) -> bool {
         matches!(self.state, TaskState::QueuedOnWorker { .. })
     }
 
     /// Whether it must run alone, because workers were lost with it.
-    pub fn is_suspect(&self) -> bool {
+    pub(crate) fn is_suspect(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.suspect)
     }
 
     /// The progress of its attempt on this worker.
-    pub fn pace_on(&mut self, worker: WorkerId) -> Option<(Run, &mut Pace)> {
+    pub(crate) fn pace_on(&mut self, worker: WorkerId) -> Option<(Run, &mut Pace)> {
         match (self.run(), &mut self.backup) {
             (_, Some(backup)) if backup.run.worker == worker => Some((backup.run, &mut backup.pace)),
             (Some(run), _) if run.worker == worker => Some((run, &mut self.pace)),
@@ -172,14 +172,14 @@ impl Task {
     }
 
     /// Whether a second attempt could run there.
-    pub fn may_have_backup_on(&self, worker: WorkerId) -> bool {
+    pub(crate) fn may_have_backup_on(&self, worker: WorkerId) -> bool {
         !self.is_suspect()
             && matches!(self.state, TaskState::Running(run) if run.worker != worker)
             && self.backup.is_none()
     }
 
     /// Exchanges the two attempts if the given one is the backup.
-    pub fn prefer(&mut self, attempt: AttemptId) {
+    pub(crate) fn prefer(&mut self, attempt: AttemptId) {
         if let (TaskState::Running(run), Some(backup)) = (&mut self.state, &mut self.backup)
             && backup.run.attempt == attempt
         {
@@ -188,23 +188,23 @@ impl Task {
         }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         matches!(self.state, TaskState::Done)
     }
 
     /// Whether no attempt of it is on a worker or has finished.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         matches!(self.state, TaskState::Waiting | TaskState::Delayed)
     }
 
     /// Records a failure there by the task's or the worker's fault: success on another worker decides which.
-    pub fn failed_there(&mut self, worker: WorkerId) {
+    pub(crate) fn failed_there(&mut self, worker: WorkerId) {
         if self.failed_on.len() < AVOID_MAX && !self.failed_on.contains(&worker) {
             self.failed_on.push(worker);
         }
     }
 
-    pub fn avoid(&mut self, worker: WorkerId) {
+    pub(crate) fn avoid(&mut self, worker: WorkerId) {
         if self.avoid.len() < AVOID_MAX && !self.avoid.contains(&worker) {
             self.avoid.push(worker);
         }

@@ -29,7 +29,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     /// Sets or moves a timer. The maximal time means never.
-    pub fn set(&mut self, timer: Timer, at: Time) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Time) {
         // Every message renews a lease, often many times in a millisecond.
         if self.at.get(&timer) == Some(&at) {
             return;
@@ -41,33 +41,33 @@ impl Timers {
         }
     }
 
-    pub fn clear(&mut self, timer: Timer) {
+    pub(crate) fn clear(&mut self, timer: Timer) {
         if let Some(at) = self.at.remove(&timer) {
             self.order.remove(&(at, timer));
         }
     }
 
-    pub fn is_set(&self, timer: Timer) -> bool {
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.at.contains_key(&timer)
     }
 
-    pub fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         self.order.first().map(|(at, _)| *at)
     }
 
     /// Takes the earliest timer that is due, with its time.
-    pub fn pop_due(&mut self, now: Time) -> Option<(Time, Timer)> {
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<(Time, Timer)> {
         let (at, timer) = *self.order.first().filter(|(at, _)| *at <= now)?;
         self.clear(timer);
         Some((at, timer))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Timer> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Timer> + '_ {
         self.at.keys().copied()
     }
 
     /// The delays of a job's tasks.
-    pub fn delays(&self, job: JobId) -> impl Iterator<Item = Timer> + '_ {
+    pub(crate) fn delays(&self, job: JobId) -> impl Iterator<Item = Timer> + '_ {
         let edge = |stage, index| Timer::Delay(TaskId { job, stage: StageId(stage), index });
         self.at.range(edge(0, 0)..=edge(u32::MAX, u32::MAX)).map(|(timer, _)| *timer)
     }

@@ -13,7 +13,7 @@ use windrow_model::{Incarnation, TaskReport, Time};
 
 impl Job {
     /// Enqueues the task for a worker.
-    pub fn enqueue(&mut self, s: usize, t: usize) {
+    pub(crate) fn enqueue(&mut self, s: usize, t: usize) {
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
         task.state = TaskState::Waiting;
@@ -26,7 +26,7 @@ impl Job {
     }
 
     /// Moves a waiting task to the right queue after it may have become a suspect or ceased to be one.
-    pub fn requeue_waiting(&mut self, s: usize, t: usize) {
+    pub(crate) fn requeue_waiting(&mut self, s: usize, t: usize) {
         if matches!(self.stages[s].tasks[t].state, TaskState::Waiting) {
             self.dequeue(s, t);
             self.enqueue(s, t);
@@ -34,20 +34,20 @@ impl Job {
     }
 
     /// Starts an attempt of a waiting task.
-    pub fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
+    pub(crate) fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
         assert!(matches!(self.stages[s].tasks[t].state, TaskState::Waiting), "only a waiting task gets an attempt");
         self.adopt(s, t, run, bytes, now);
     }
 
     /// Gives a task without an attempt one that was started before.
-    pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
+    pub(crate) fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
         self.attempts += u64::from(self.bind(s, t, run, TaskState::Running(run), bytes, now));
         self.stages[s].running += 1;
         self.slots += 1;
     }
 
     /// Queues an attempt of the task on its worker. It counts as an attempt when it starts.
-    pub fn wait_ahead(&mut self, s: usize, t: usize, run: Run, place: u64, bytes: u64, now: Time) {
+    pub(crate) fn wait_ahead(&mut self, s: usize, t: usize, run: Run, place: u64, bytes: u64, now: Time) {
         self.bind(s, t, run, TaskState::QueuedOnWorker { run, place }, bytes, now);
         self.ahead.insert((s, Reverse(place), t));
     }
@@ -64,14 +64,14 @@ impl Job {
     }
 
     /// Records the bytes that the running attempt has read.
-    pub fn note_read(&mut self, s: usize, t: usize, bytes: u64) {
+    pub(crate) fn note_read(&mut self, s: usize, t: usize, bytes: u64) {
         let stage = &mut self.stages[s];
         let before = std::mem::replace(&mut stage.tasks[t].bytes_read, bytes);
         stage.bytes_running = stage.bytes_running.saturating_sub(before).saturating_add(bytes);
     }
 
     /// Gives a slot to the queued attempt.
-    pub fn can_begin(&mut self, s: usize, t: usize, now: Time) {
+    pub(crate) fn can_begin(&mut self, s: usize, t: usize, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         let TaskState::QueuedOnWorker { run, place } = task.state else { return };
         task.state = TaskState::Running(run);
@@ -83,7 +83,7 @@ impl Job {
     }
 
     /// Adds a second attempt to a running task.
-    pub fn add_backup(&mut self, s: usize, t: usize, run: Run, now: Time) {
+    pub(crate) fn add_backup(&mut self, s: usize, t: usize, run: Run, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         assert!(matches!(task.state, TaskState::Running(_)) && task.backup.is_none(), "a running task has one backup");
         task.backup = Some(Box::new(Backup { run, pace: Pace::begin(now) }));
@@ -102,7 +102,7 @@ impl Job {
     }
 
     /// Takes the backup from its task.
-    pub fn end_backup(&mut self, s: usize, t: usize) -> Option<Run> {
+    pub(crate) fn end_backup(&mut self, s: usize, t: usize) -> Option<Run> {
         let backup = self.stages[s].tasks[t].backup.take()?;
         self.slots -= 1;
         self.backups_running -= 1;
@@ -111,14 +111,14 @@ impl Job {
 
     /// Records the duration of an attempt that ends successfully: that of its report if the scheduler has not seen it
     /// start.
-    pub fn note_duration(&mut self, s: usize, t: usize, now: Time, run_ms: u64) {
+    pub(crate) fn note_duration(&mut self, s: usize, t: usize, now: Time, run_ms: u64) {
         let stage = &mut self.stages[s];
         let task = &stage.tasks[t];
         stage.durations.add(now.since_ms(task.pace.since).max(run_ms), task.bytes);
     }
 
     /// Moves a granted attempt to publishing, which frees its slot.
-    pub fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport, now: Time) {
+    pub(crate) fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         task.state = TaskState::Publishing(run, Box::new(report));
         task.pace = Pace::begin(now);
@@ -127,7 +127,7 @@ impl Job {
 
     /// Ends the attempt that is on a worker, if there is one. The task is in no queue afterwards: the caller enqueues
     /// it, marks it finished, or sets its timer.
-    pub fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
+    pub(crate) fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
         self.note_read(s, t, 0);
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
@@ -149,7 +149,14 @@ impl Job {
 
     /// Makes the attempt's outputs the task's. Adds its counters unless those of an earlier attempt were added. True
     /// if this completes the stage: then the caller must settle its readers.
-    pub fn finish(&mut self, s: usize, t: usize, run: Run, incarnation: Incarnation, report: TaskReport) -> bool {
+    pub(crate) fn finish(
+        &mut self,
+        s: usize,
+        t: usize,
+        run: Run,
+        incarnation: Incarnation,
+        report: TaskReport,
+    ) -> bool {
         self.note_change(s, t, run.attempt, &report.outputs);
         self.note_collected(s, t, &report.outputs);
         let task = &mut self.stages[s].tasks[t];
@@ -175,7 +182,7 @@ impl Job {
     }
 
     /// Marks the task as done. True if this completes the stage.
-    pub fn mark_done(&mut self, s: usize, t: usize) -> bool {
+    pub(crate) fn mark_done(&mut self, s: usize, t: usize) -> bool {
         self.dequeue(s, t);
         self.note_read(s, t, 0);
         let stage = &mut self.stages[s];
@@ -189,7 +196,7 @@ impl Job {
     }
 
     /// Unblocks the readers of a stage that is done now.
-    pub fn stage_finished(&mut self, s: usize) {
+    pub(crate) fn stage_finished(&mut self, s: usize) {
         self.stages_done += 1;
         for i in 0..self.stages[s].links.readers.len() {
             let reader = self.stages[s].links.readers[i];
@@ -199,7 +206,7 @@ impl Job {
     }
 
     /// Reopens a done task. True if the stage was done before; its readers are blocked then.
-    pub fn unfinish(&mut self, s: usize, t: usize) -> bool {
+    pub(crate) fn unfinish(&mut self, s: usize, t: usize) -> bool {
         let stage = &mut self.stages[s];
         assert!(stage.tasks[t].is_done(), "only a done task is reopened");
         let was_done = stage.is_done();
@@ -223,7 +230,7 @@ impl Job {
     }
 
     /// Recalls the queued attempts of a stage that is blocked now: some of their inputs are lost.
-    pub fn recall_ahead(&mut self, s: usize) {
+    pub(crate) fn recall_ahead(&mut self, s: usize) {
         let of_stage: Vec<usize> =
             self.ahead.range((s, Reverse(u64::MAX), 0)..).take_while(|a| a.0 == s).map(|a| a.2).collect();
         for t in of_stage {

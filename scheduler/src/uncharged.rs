@@ -12,7 +12,7 @@ use windrow_model::{AttemptId, Failure, Incarnation, StageId, TaskId, WorkerId};
 
 impl State {
     /// Counts an attempt that ended without a charge. `Err`: the bound is reached, and the job fails with this failure.
-    pub fn count_uncharged(
+    pub(crate) fn count_uncharged(
         &mut self,
         worker: WorkerId,
         attempt: AttemptId,
@@ -46,20 +46,20 @@ impl State {
     }
 
     /// Records the counts of this task in the journal.
-    pub fn note_counts(&mut self, id: TaskId) {
+    pub(crate) fn note_counts(&mut self, id: TaskId) {
         let tally = self.task(id).and_then(|t| t.ledger.as_ref()).map(|l| l.tally()).unwrap_or_default();
         self.out.push(Action::Uncharged { task: id, tally });
     }
 
     /// Records the counts if there are any.
-    pub fn note_counts_if_any(&mut self, id: TaskId) {
+    pub(crate) fn note_counts_if_any(&mut self, id: TaskId) {
         if self.task(id).is_some_and(|t| t.ledger.is_some()) {
             self.note_counts(id);
         }
     }
 
     /// Clears the counts of a done task, except those against its outputs.
-    pub fn settle_ledger(&mut self, id: TaskId) {
+    pub(crate) fn settle_ledger(&mut self, id: TaskId) {
         let Some(task) = self.task_mut(id) else { return };
         if let Some(ledger) = &mut task.ledger {
             if !ledger.settle() {
@@ -71,7 +71,7 @@ impl State {
 
     /// Handles the return of a worker in the incarnation in which it was lost: only the connection was lost, so its
     /// tasks are not at fault. Charges for that loss are taken back, too.
-    pub fn pardon(&mut self, worker: WorkerId, incarnation: Incarnation) {
+    pub(crate) fn pardon(&mut self, worker: WorkerId, incarnation: Incarnation) {
         let suspect_after = self.config.suspect_after;
         let mut pardoned: Vec<(TaskId, u32)> = Vec::new();
         for (id, job) in &mut self.jobs {

@@ -36,7 +36,7 @@ impl Job {
 
 impl State {
     /// Handles a reader on `reader_worker` that could not fetch from the live worker `holder`.
-    pub fn cannot_reach(&mut self, id: JobId, holder: WorkerId, reader: TaskId, reader_worker: WorkerId) {
+    pub(crate) fn cannot_reach(&mut self, id: JobId, holder: WorkerId, reader: TaskId, reader_worker: WorkerId) {
         let State { jobs, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
         let verdict = job.fetch_failures.add(holder, reader, reader_worker, workers.live_count());

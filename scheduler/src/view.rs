@@ -9,7 +9,7 @@ use windrow_model::{
 
 impl Job {
     /// The status of the job at `now`, in time linear in its stages, not its tasks.
-    pub fn status(&self, now: Time) -> JobStatus {
+    pub(crate) fn status(&self, now: Time) -> JobStatus {
         let stages: Vec<StageStatus> = match self.state {
             _ if self.stages.is_empty() => self.spec.plan.stages.iter().map(|s| named(&s.label)).collect(),
             _ => self.stages.iter().zip(&self.spec.plan.stages).map(|(s, plan)| s.status(&plan.label)).collect(),
@@ -41,7 +41,7 @@ impl Job {
     }
 
     /// Collected results of the stages that are done.
-    pub fn collected(&self) -> Collected {
+    pub(crate) fn collected(&self) -> Collected {
         if !self.collected_before.is_empty() {
             return self.collected_before.clone();
         }
@@ -83,7 +83,7 @@ fn named(label: &str) -> StageStatus {
 }
 
 impl State {
-    pub fn status(&self, id: JobId, now: Time) -> Option<JobStatus> {
+    pub(crate) fn status(&self, id: JobId, now: Time) -> Option<JobStatus> {
         match self.jobs.get(&id) {
             Some(job) => {
                 Some(JobStatus { waiting: self.waits_for(job), left_out: self.list_left_out(job), ..job.status(now) })
@@ -92,7 +92,7 @@ impl State {
         }
     }
 
-    pub fn statuses(&self, now: Time) -> Vec<JobStatus> {
+    pub(crate) fn statuses(&self, now: Time) -> Vec<JobStatus> {
         let ended = self.history.values().map(|e| e.status.clone());
         let live = self.jobs.values().map(|j| JobStatus { waiting: self.waits_for(j), ..j.status(now) });
         let mut all: Vec<JobStatus> = ended.chain(live).collect();
@@ -100,13 +100,13 @@ impl State {
         all
     }
 
-    pub fn spec(&self, id: JobId) -> Option<&JobSpec> {
+    pub(crate) fn spec(&self, id: JobId) -> Option<&JobSpec> {
         let ended = || self.history.get(&id).map(|e| &*e.spec);
         self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
     }
 
     /// The workers that the job leaves out, for its status.
-    pub fn list_left_out(&self, job: &Job) -> Vec<LeftOut> {
+    pub(crate) fn list_left_out(&self, job: &Job) -> Vec<LeftOut> {
         let one = |(worker, failure): (&WorkerId, &Failure)| LeftOut {
             worker: *worker,
             host: self.workers.get(*worker).map(|w| w.info.host.clone()).unwrap_or_default(),
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Why a running job has no running task although some are ready, or why its commit waits.
-    pub fn waits_for(&self, job: &Job) -> Option<String> {
+    pub(crate) fn waits_for(&self, job: &Job) -> Option<String> {
         if job.state == JobState::Committing {
             return job.commit_waits.clone();
         }

@@ -76,17 +76,17 @@ impl Worker {
     }
 
     /// Whether it gets tasks, now or when a slot becomes free.
-    pub fn takes_tasks(&self) -> bool {
+    pub(crate) fn takes_tasks(&self) -> bool {
         self.state == WorkerState::Live && !self.excluded && self.info.slots > 0
     }
 
     /// Whether it has no attempts.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.load() == 0
     }
 
     /// Number of its attempts.
-    pub fn load(&self) -> usize {
+    pub(crate) fn load(&self) -> usize {
         self.running.len() + self.ahead.len() + self.publishing.len()
     }
 
@@ -97,7 +97,7 @@ impl Worker {
     }
 
     /// The placement of an attempt that the worker reports: a free slot, or else a place in the queue.
-    pub fn placement(&self, prefetch_per_slot: u32) -> Option<Placement> {
+    pub(crate) fn placement(&self, prefetch_per_slot: u32) -> Option<Placement> {
         let slots = self.info.slots as usize;
         match self.running.len() < slots {
             true if self.ahead.is_empty() => Some(Placement::Slot),
@@ -125,43 +125,43 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// An empty table.
-    pub fn new(prefetch_per_slot: u32) -> Self {
+    pub(crate) fn new(prefetch_per_slot: u32) -> Self {
         Workers { prefetch_per_slot, ..Workers::default() }
     }
 
-    pub fn get(&self, id: WorkerId) -> Option<&Worker> {
+    pub(crate) fn get(&self, id: WorkerId) -> Option<&Worker> {
         self.all.get(&id)
     }
 
     /// A worker that is alive, draining or not.
-    pub fn live(&self, id: WorkerId) -> Option<&Worker> {
+    pub(crate) fn live(&self, id: WorkerId) -> Option<&Worker> {
         self.all.get(&id).filter(|w| w.state != WorkerState::Lost)
     }
 
-    pub fn live_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+    pub(crate) fn live_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
         self.all.get_mut(&id).filter(|w| w.state != WorkerState::Lost)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.all.iter().map(|(id, w)| (*id, w))
     }
 
-    pub fn live_count(&self) -> usize {
+    pub(crate) fn live_count(&self) -> usize {
         self.all.values().filter(|w| w.state != WorkerState::Lost).count()
     }
 
     /// Whether outputs of this incarnation can still be fetched.
-    pub fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
+    pub(crate) fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
         self.live(id).is_some_and(|w| w.info.incarnation == incarnation)
     }
 
     /// Workers with a free slot, least loaded first.
-    pub fn free(&self) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
+    pub(crate) fn free(&self) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
         self.free.iter().copied()
     }
 
     /// Workers that have such a placement to give, least loaded first.
-    pub fn with(&self, placement: Placement) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
+    pub(crate) fn with(&self, placement: Placement) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
         let list = match placement {
             Placement::Slot => &self.free,
             Placement::Queue => &self.places,
@@ -169,7 +169,7 @@ impl Workers {
         list.iter().copied()
     }
 
-    pub fn has(&self, id: WorkerId, placement: Placement) -> bool {
+    pub(crate) fn has(&self, id: WorkerId, placement: Placement) -> bool {
         self.all.get(&id).is_some_and(|w| match w.capacity(self.prefetch_per_slot) {
             Capacity::Slot(_) => placement == Placement::Slot,
             Capacity::Queue(_) => placement == Placement::Queue,
@@ -178,28 +178,28 @@ impl Workers {
     }
 
     /// A worker with a free slot and a queued attempt, and the task that is first in its queue.
-    pub fn next(&self) -> Option<(WorkerId, TaskId)> {
+    pub(crate) fn next(&self) -> Option<(WorkerId, TaskId)> {
         let id = *self.next.first()?;
         Some((id, *self.all.get(&id)?.ahead.front()?))
     }
 
     /// Slots of all live workers.
-    pub fn slots(&self) -> u64 {
+    pub(crate) fn slots(&self) -> u64 {
         self.all.values().filter(|w| w.state != WorkerState::Lost).map(|w| u64::from(w.info.slots)).sum()
     }
 
     /// Whether any worker takes tasks, now or when a slot becomes free, except those for which `shunned` is true.
-    pub fn any_takes_tasks(&self, shunned: impl Fn(&WorkerId) -> bool) -> bool {
+    pub(crate) fn any_takes_tasks(&self, shunned: impl Fn(&WorkerId) -> bool) -> bool {
         self.all.iter().any(|(id, w)| w.takes_tasks() && !shunned(id))
     }
 
     /// Workers that are reserved, each with its suspect.
-    pub fn reserved(&self) -> impl Iterator<Item = (WorkerId, TaskId)> + '_ {
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = (WorkerId, TaskId)> + '_ {
         self.reserved.iter().filter_map(|id| Some((*id, self.all.get(id)?.alone?)))
     }
 
     /// Registers an incarnation of a worker, or the same one again; it keeps its attempts for now.
-    pub fn join(&mut self, info: NodeInfo, now: Time) {
+    pub(crate) fn join(&mut self, info: NodeInfo, now: Time) {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
         if let Some(capacity) = self.all.get(&id).map(|w| w.capacity(self.prefetch_per_slot)) {
@@ -234,7 +234,7 @@ impl Workers {
         self.list(id, capacity);
     }
 
-    pub fn set_state(&mut self, id: WorkerId, state: WorkerState) {
+    pub(crate) fn set_state(&mut self, id: WorkerId, state: WorkerState) {
         self.change(id, |w| w.state = state);
         if state == WorkerState::Lost && self.all.contains_key(&id) {
             self.lost.retain(|lost| *lost != id);
@@ -249,17 +249,17 @@ impl Workers {
         }
     }
 
-    pub fn start(&mut self, id: WorkerId, task: TaskId) {
+    pub(crate) fn start(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| assert!(w.running.insert(task), "a task has one attempt at a time"));
     }
 
     /// Appends the task to the worker's queue.
-    pub fn wait(&mut self, id: WorkerId, task: TaskId) {
+    pub(crate) fn wait(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| w.ahead.push_back(task));
     }
 
     /// Gives a slot to a queued task.
-    pub fn begin(&mut self, id: WorkerId, task: TaskId) {
+    pub(crate) fn begin(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
             w.no_longer_ahead(task);
             w.running.insert(task);
@@ -267,14 +267,14 @@ impl Workers {
     }
 
     /// Moves the attempt from its slot to the publishing ones of its worker.
-    pub fn publish(&mut self, id: WorkerId, task: TaskId) {
+    pub(crate) fn publish(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
             w.running.remove(&task);
             w.publishing.insert(task);
         });
     }
 
-    pub fn release(&mut self, id: WorkerId, task: TaskId) {
+    pub(crate) fn release(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
             if !w.running.remove(&task) && !w.publishing.remove(&task) {
                 w.no_longer_ahead(task);
@@ -282,7 +282,7 @@ impl Workers {
         });
     }
 
-    pub fn statuses(&self) -> Vec<WorkerStatus> {
+    pub(crate) fn statuses(&self) -> Vec<WorkerStatus> {
         let status = |w: &Worker| WorkerStatus {
             id: w.info.worker,
             address: w.info.address.clone(),
@@ -299,7 +299,7 @@ impl Workers {
 
     /// The orders by load hold exactly the workers that take tasks. Between two steps no attempt is queued where a
     /// slot is free.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let (mut free, mut places) = (BTreeSet::new(), BTreeSet::new());
         for (id, w) in &self.all {
             match w.capacity(self.prefetch_per_slot) {
@@ -328,7 +328,7 @@ impl Workers {
         Ok(())
     }
 
-    pub fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+    pub(crate) fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(w) = self.all.get_mut(&id) else { return };
         let before = (w.capacity(self.prefetch_per_slot), w.excluded, w.alone);
         change(w);
@@ -360,7 +360,7 @@ impl Workers {
     }
 
     /// Workers that get no tasks for a while.
-    pub fn excluded(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+    pub(crate) fn excluded(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.excluded.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 

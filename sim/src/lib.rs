@@ -3,6 +3,8 @@
 //! It knows the scheduler's events and actions, and nothing of sockets, threads or real clocks. The command beside it runs many
 //! seeds; the scheduler's own tests take their plans and reports from [`samples`].
 
+#![warn(unreachable_pub)]
+
 mod cluster;
 mod data;
 mod dice;

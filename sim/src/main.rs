@@ -1,6 +1,8 @@
 //! The simulation as a command: it runs one seed after the other until it has simulated a number of hours, has made a number of runs,
 //! or has run for a number of minutes. It names each seed that fails; `--seed S --trace` prints what happened in it.
 
+#![warn(unreachable_pub)]
+
 mod throughput;
 
 use clap::Parser;

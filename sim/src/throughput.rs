@@ -12,7 +12,7 @@ use windrow_sim::samples::{chunks, map_reduce, node, restored, spec};
 const SLOTS: u32 = 8;
 
 /// Events of one kind, and how long they took.
-pub struct Phase {
+pub(crate) struct Phase {
     pub name: &'static str,
     pub events: u64,
     pub took: Duration,
@@ -32,7 +32,7 @@ struct World {
 }
 
 /// Runs one job of `tasks` maps on `workers` workers.
-pub fn run(workers: u32, tasks: u32) -> Vec<Phase> {
+pub(crate) fn run(workers: u32, tasks: u32) -> Vec<Phase> {
     let mut w = World {
         scheduler: Scheduler::new(Config::default(), Epoch(1)),
         now: 0,

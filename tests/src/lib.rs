@@ -3,6 +3,8 @@
 //!
 //! Nothing here depends on internals: it sees processes, files, exit codes and JSON.
 
+#![warn(unreachable_pub)]
+
 pub mod cluster;
 pub mod corpus;
 pub mod gated;

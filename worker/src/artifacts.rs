@@ -34,14 +34,14 @@ const MODE: u32 = 0o500;
 
 /// The artifacts of this node.
 #[derive(Debug)]
-pub struct Artifacts {
+pub(crate) struct Artifacts {
     scratch: Arc<Scratch>,
     known: Mutex<HashMap<Digest, Known>>,
 }
 
 /// An artifact that was compared with its digest, opened.
 #[derive(Clone, Debug)]
-pub struct Executable {
+pub(crate) struct Executable {
     /// Path of the file, which may have been removed or replaced since. The program sees it as its own name.
     pub path: PathBuf,
     pub file: Arc<File>,
@@ -50,7 +50,7 @@ pub struct Executable {
 impl Executable {
     /// A file that needs no verification.
     #[cfg(test)]
-    pub fn at(path: PathBuf) -> io::Result<Executable> {
+    pub(crate) fn at(path: PathBuf) -> io::Result<Executable> {
         Ok(Executable { file: Arc::new(regular_file::open(&path)?), path })
     }
 }
@@ -73,17 +73,17 @@ fn look(meta: &fs::Metadata) -> Look {
 
 impl Artifacts {
     /// Artifacts in this data folder.
-    pub fn new(scratch: Arc<Scratch>) -> Self {
+    pub(crate) fn new(scratch: Arc<Scratch>) -> Self {
         Artifacts { scratch, known: Mutex::default() }
     }
 
     /// The path of an artifact, fetched from the coordinator if it is missing. Marks the artifact as used.
-    pub async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
+    pub(crate) async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
         Ok(self.open(digest, coordinator).await?.path)
     }
 
     /// Like [`Artifacts::get`], with the verified file opened: the file at its path may be replaced later.
-    pub async fn open(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<Executable, Failure> {
+    pub(crate) async fn open(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<Executable, Failure> {
         for _ in 0..CHANGES_MAX {
             let path = self.find(digest, coordinator).await?;
             let given = match self.give(digest, &path) {
@@ -126,7 +126,7 @@ impl Artifacts {
 
     /// Deletes artifacts that are not in `used` and were last requested more than `unused_for` ago. Returns their
     /// number.
-    pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
+    pub(crate) fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
         let mut deleted = 0;
         for entry in fs::read_dir(self.scratch.artifacts())? {
             let entry = entry?;

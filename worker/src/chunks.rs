@@ -37,14 +37,14 @@ const DAMAGED: &str = "chunks-damaged";
 
 /// Chunks that callers store at a time. Each holds a blocking thread until its last piece has come, and reads for other
 /// workers need threads, too.
-pub const ARRIVALS_MAX: usize = 128;
+pub(crate) const ARRIVALS_MAX: usize = 128;
 
 /// A chunk's digest and length in bytes.
-pub type Measured = (Digest, u64);
+pub(crate) type Measured = (Digest, u64);
 
 /// The chunks of this node.
 #[derive(Clone, Debug)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     scratch: Arc<Scratch>,
     shelf: Shelf,
     arrivals: Arc<Semaphore>,
@@ -52,7 +52,7 @@ pub struct Chunks {
 
 /// A change that is announced to the coordinator, in the order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// The chunk is held, with this length in bytes.
     Held(Digest, u64),
     /// The same, stored just now by a client, and not held before.
@@ -88,7 +88,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doom {
+pub(crate) enum Doom {
     Delete,
     Trash,
 }
@@ -138,7 +138,7 @@ impl Shelf {
 
 /// A chunk that is arriving. Dropping it leaves nothing behind.
 #[derive(Debug)]
-pub struct Put {
+pub(crate) struct Put {
     digest: Digest,
     path: PathBuf,
     damaged: PathBuf,
@@ -150,7 +150,7 @@ pub struct Put {
 
 impl Chunks {
     /// Chunks in this data folder. Blocks.
-    pub fn new(scratch: Arc<Scratch>) -> Self {
+    pub(crate) fn new(scratch: Arc<Scratch>) -> Self {
         let chunks = Chunks { scratch, shelf: Shelf::default(), arrivals: Arc::new(Semaphore::new(ARRIVALS_MAX)) };
         let mut state = chunks.shelf.lock();
         let entries = fs::read_dir(chunks.trash_folder()).into_iter().flatten().flatten();
@@ -162,17 +162,17 @@ impl Chunks {
     }
 
     /// A permit to receive a chunk from a caller of this worker's port, held until the chunk is stored or dropped.
-    pub async fn arrival(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+    pub(crate) async fn arrival(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         self.arrivals.clone().acquire_owned().await
     }
 
     /// Begins to receive the chunk with this digest from a client that puts a dataset.
-    pub fn begin_for_client(&self, digest: Digest) -> Put {
+    pub(crate) fn begin_for_client(&self, digest: Digest) -> Put {
         Put { for_client: true, ..self.begin(digest) }
     }
 
     /// Begins to receive the chunk with this digest.
-    pub fn begin(&self, digest: Digest) -> Put {
+    pub(crate) fn begin(&self, digest: Digest) -> Put {
         let path = self.scratch.chunk(digest);
         let place = path.clone();
         let writer = Writer::start(true, move || TemporaryFile::beside(&place));
@@ -180,7 +180,7 @@ impl Chunks {
     }
 
     /// Opens a chunk that is here.
-    pub async fn open(&self, digest: Digest) -> Result<File, Failure> {
+    pub(crate) async fn open(&self, digest: Digest) -> Result<File, Failure> {
         let chunks = self.clone();
         let open = move || {
             let opened = regular_file::open(&chunks.path(digest));
@@ -211,12 +211,12 @@ impl Chunks {
 
 impl Chunks {
     /// The path of a chunk that is here.
-    pub fn path(&self, digest: Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: Digest) -> PathBuf {
         self.scratch.chunk(digest)
     }
 
     /// The folder of all chunks.
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.scratch.chunks()
     }
 
@@ -230,7 +230,7 @@ impl Chunks {
 
     /// Keeps a file of this node as a chunk, durable when this returns; the file itself stays. `None` if it is empty.
     /// Idempotent. Blocks.
-    pub fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
+    pub(crate) fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
         let keep = || -> io::Result<Option<(Digest, u64)>> {
             let opened = regular_file::open(file)?;
             let (digest, length) = Digest::of_reader(&opened)?;
@@ -250,7 +250,7 @@ impl Chunks {
     }
 
     /// Redeems a chunk that is here, and restores one from the trash. True if the chunk was doomed.
-    pub async fn keep_if_here(&self, digest: Digest) -> Option<bool> {
+    pub(crate) async fn keep_if_here(&self, digest: Digest) -> Option<bool> {
         let chunks = self.clone();
         let look = move || {
             let mut state = chunks.shelf.lock();
@@ -278,13 +278,13 @@ impl Chunks {
 
     /// Reads a chunk that is here and compares it with its digest. A damaged or unreadable chunk is set aside: disks
     /// lose bits, and a job must not read bytes that were last verified when they were written.
-    pub async fn is_whole(&self, digest: Digest) -> bool {
+    pub(crate) async fn is_whole(&self, digest: Digest) -> bool {
         let chunks = self.clone();
         tokio::task::spawn_blocking(move || chunks.check(digest, |file| file)).await.unwrap_or(false)
     }
 
     /// The same, read through the reader that `wrap` makes of the file. Blocks.
-    pub fn check<R: Read>(&self, digest: Digest, wrap: impl FnOnce(File) -> R) -> bool {
+    pub(crate) fn check<R: Read>(&self, digest: Digest, wrap: impl FnOnce(File) -> R) -> bool {
         let path = self.path(digest);
         let file = match regular_file::open(&path) {
             Ok(file) => file,
@@ -320,7 +320,7 @@ impl Chunks {
     }
 
     /// Reads the chunks that were set aside once more: a disk may err only for a while. Blocks.
-    pub fn check_damaged(&self) -> io::Result<()> {
+    pub(crate) fn check_damaged(&self) -> io::Result<()> {
         for digest in digests_in(&self.scratch.root().join(DAMAGED))? {
             let path = self.damaged(digest);
             let Ok((found, length)) = regular_file::open(&path).and_then(|file| Digest::of_reader(&file)) else {
@@ -336,17 +336,17 @@ impl Chunks {
     }
 
     /// The news since the last call, in order.
-    pub fn take_news(&self) -> Vec<News> {
+    pub(crate) fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut *self.shelf.0.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for news.
-    pub async fn has_news(&self) {
+    pub(crate) async fn has_news(&self) {
         self.shelf.0.changed.notified().await;
     }
 
     /// Every held chunk with its length, and those in the trash. From then on the coordinator counts on them. Blocks.
-    pub fn list(&self) -> io::Result<(Vec<Measured>, Vec<Measured>)> {
+    pub(crate) fn list(&self) -> io::Result<(Vec<Measured>, Vec<Measured>)> {
         // Read first: chunks that are deleted during the listing are left out. A chunk that is redeemed meanwhile is
         // announced by the code that stores it.
         let doomed: HashSet<Digest> = self.shelf.lock().doomed.keys().copied().collect();
@@ -374,7 +374,7 @@ impl Chunks {
 
     /// Compares the files with the announced chunks: announces missing ones, and new ones whose content matches.
     /// Returns every chunk with its length, by digest. Blocks.
-    pub fn compare(&self) -> io::Result<Vec<(Digest, u64)>> {
+    pub(crate) fn compare(&self) -> io::Result<Vec<(Digest, u64)>> {
         let before: HashSet<Digest> = self.shelf.lock().announced.clone();
         let mut here = Vec::new();
         for digest in digests_in(&self.scratch.chunks())? {
@@ -402,18 +402,18 @@ impl Chunks {
     }
 
     /// Marks chunks for deletion; each goes with `remove`, unless it is stored again before.
-    pub fn doom(&self, digests: &[Digest], doom: Doom) {
+    pub(crate) fn doom(&self, digests: &[Digest], doom: Doom) {
         self.shelf.lock().doomed.extend(digests.iter().map(|digest| (*digest, doom)));
     }
 
     /// Takes back `doom`.
-    pub fn forgive(&self, digests: &[Digest]) {
+    pub(crate) fn forgive(&self, digests: &[Digest]) {
         let mut state = self.shelf.lock();
         digests.iter().for_each(|digest| _ = state.doomed.remove(digest));
     }
 
     /// Deletes a chunk, or moves it to the trash, if it is still doomed. Blocks.
-    pub fn remove(&self, digest: Digest) -> io::Result<()> {
+    pub(crate) fn remove(&self, digest: Digest) -> io::Result<()> {
         let mut state = self.shelf.lock();
         let Some(doom) = state.doomed.remove(&digest) else { return Ok(()) };
         state.announced.remove(&digest);
@@ -441,12 +441,12 @@ impl Chunks {
 
     /// Deletes chunks that have been in the trash for `kept_ms`, if this process has been up long enough to trust its
     /// clock. Returns their number. Blocks.
-    pub fn empty_trash(&self, up_ms: u64, kept_ms: u64) -> usize {
+    pub(crate) fn empty_trash(&self, up_ms: u64, kept_ms: u64) -> usize {
         self.empty_trash_while(up_ms, kept_ms, || true)
     }
 
     /// The same, oldest first, while `goes_on` returns true before each one. Touches nothing but the trash. Blocks.
-    pub fn empty_trash_while(&self, up_ms: u64, kept_ms: u64, mut goes_on: impl FnMut() -> bool) -> usize {
+    pub(crate) fn empty_trash_while(&self, up_ms: u64, kept_ms: u64, mut goes_on: impl FnMut() -> bool) -> usize {
         let now = unix_ms();
         let mut deleted = 0;
         let mut all: Vec<(Digest, u64)> = self.shelf.lock().trash.iter().map(|(d, since)| (*d, *since)).collect();
@@ -507,12 +507,12 @@ fn unix_ms() -> u64 {
 
 impl Put {
     /// Writes a piece; false if the disk failed, which `finish` reports.
-    pub async fn write(&self, piece: Bytes) -> bool {
+    pub(crate) async fn write(&self, piece: Bytes) -> bool {
         self.writer.write(vec![piece]).await
     }
 
     /// Verifies the content and makes it durable.
-    pub async fn finish(self) -> Result<(), Failure> {
+    pub(crate) async fn finish(self) -> Result<(), Failure> {
         let Put { digest, path, damaged, writer, shelf, for_client } = self;
         let written = writer.finish().await.map_err(|e| disk_failure("write", &path, 0, &e))?;
         if written.digest != digest {

@@ -15,7 +15,7 @@ const LENGTH_MAX: usize = 128;
 ///
 /// # Errors
 /// A mark that is not an id; errors of the disk.
-pub fn read(folder: &Path) -> io::Result<Option<ClusterId>> {
+pub(crate) fn read(folder: &Path) -> io::Result<Option<ClusterId>> {
     let mut mark = [0; LENGTH_MAX];
     let length = match getxattr(folder, NAME, &mut mark) {
         Ok(length) => length,
@@ -27,7 +27,7 @@ pub fn read(folder: &Path) -> io::Result<Option<ClusterId>> {
 }
 
 /// Marks a folder of chunks.
-pub fn write(folder: &Path, cluster: ClusterId) -> io::Result<()> {
+pub(crate) fn write(folder: &Path, cluster: ClusterId) -> io::Result<()> {
     match setxattr(folder, NAME, cluster.to_string().as_bytes(), XattrFlags::empty()) {
         Err(Errno::NOTSUP | Errno::NOSYS) => Ok(()),
         marked => Ok(marked?),

@@ -12,7 +12,7 @@ const AT_ONCE_MAX: usize = 2;
 
 /// The deletions of one worker.
 #[derive(Clone, Debug)]
-pub struct Deletions(Arc<Semaphore>);
+pub(crate) struct Deletions(Arc<Semaphore>);
 
 impl Default for Deletions {
     fn default() -> Self {
@@ -23,7 +23,7 @@ impl Default for Deletions {
 impl Deletions {
     /// Deletes folders with their content; completes when that is done. Failures are logged, and the sweep of the next
     /// start deletes the rest.
-    pub async fn remove(&self, folders: Vec<PathBuf>) {
+    pub(crate) async fn remove(&self, folders: Vec<PathBuf>) {
         // The semaphore is never closed.
         let Ok(_turn) = self.0.acquire().await else { return };
         let remove = move || {

@@ -17,16 +17,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The last known state of the disk.
 #[derive(Clone, Debug, Default)]
-pub struct Room(Arc<AtomicBool>);
+pub(crate) struct Room(Arc<AtomicBool>);
 
 impl Room {
     /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.0.load(Relaxed)
     }
 
     /// Checks the disk of the data folder periodically, until it is aborted. The start of the worker has checked it just now.
-    pub async fn watch(self, scratch: Arc<Scratch>) {
+    pub(crate) async fn watch(self, scratch: Arc<Scratch>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let (room, disk) = (self.clone(), scratch.clone());
@@ -36,7 +36,7 @@ impl Room {
     }
 
     /// Checks the disk of the data folder now, and fills its reserve if there is room. Blocks.
-    pub fn look_and_reserve(&self, scratch: &Scratch) {
+    pub(crate) fn look_and_reserve(&self, scratch: &Scratch) {
         self.look(&scratch.chunks());
         if !self.is_full()
             && let Err(e) = scratch.refill_reserve()
@@ -46,7 +46,7 @@ impl Room {
     }
 
     /// Checks the disk of this folder now. Blocks.
-    pub fn look(&self, path: &Path) {
+    pub(crate) fn look(&self, path: &Path) {
         let Ok(disk) = Disk::at(path) else { return };
         let full = is_full(self.is_full(), disk.free_bytes, disk.all_bytes, disk.free_files);
         if self.0.swap(full, Relaxed) != full {

@@ -67,7 +67,7 @@ impl From<Error> for Failure {
 }
 
 /// The failure for an error of the disk at `path`. A full disk is `NO_SPACE`, with the needed and the free bytes.
-pub fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
+pub(crate) fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
     let code = if is_full(e) { Code::NoSpace } else { Code::IoError };
     Failure::new(code, format!("cannot {what} {}: {}", path.escaped(), with_free_and_needed_space(e, path, need_bytes)))
 }

@@ -6,26 +6,26 @@
 //! their tasks, `place` looks up the record that a task is at, `crumb_file` is the memory in which executors note it.
 //! `supervise` drives one executor from start to end.
 
-pub mod channel;
-pub mod crumb_file;
-pub mod descendants;
-pub mod exit;
-pub mod group;
+pub(crate) mod channel;
+pub(crate) mod crumb_file;
+pub(crate) mod descendants;
+pub(crate) mod exit;
+pub(crate) mod group;
 mod handover;
 mod hierarchy;
-pub mod overdue;
-pub mod pidfd;
-pub mod place;
-pub mod process;
-pub mod spawn;
-pub mod supervise;
+pub(crate) mod overdue;
+pub(crate) mod pidfd;
+pub(crate) mod place;
+pub(crate) mod process;
+pub(crate) mod spawn;
+pub(crate) mod supervise;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use crumb_file::Left;
-pub use crumb_file::{CrumbFolder, with_excerpts};
-pub use descendants::Marks;
-pub use group::Groups;
-pub use place::LOOK_MAX;
-pub use spawn::{Owner, Spawner};
-pub use supervise::{Command, Handle, Plan};
+pub(crate) use crumb_file::{CrumbFolder, with_excerpts};
+pub(crate) use descendants::Marks;
+pub(crate) use group::Groups;
+pub(crate) use place::LOOK_MAX;
+pub(crate) use spawn::{Owner, Spawner};
+pub(crate) use supervise::{Command, Handle, Plan};

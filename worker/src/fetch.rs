@@ -37,7 +37,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// Why segments could not be fetched.
 #[derive(Clone, Debug, PartialEq)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// The segment at this position is not available from its holder.
     Lost(usize, Failure),
     /// This worker's own disk failed.
@@ -46,7 +46,7 @@ pub enum FetchError {
 
 /// Connections to peers.
 #[derive(Debug)]
-pub struct Fetcher {
+pub(crate) struct Fetcher {
     access: Access,
     peers: Mutex<HashMap<String, Arc<Peer>>>,
     streams: Semaphore,
@@ -70,12 +70,12 @@ enum TryError {
 
 impl Fetcher {
     /// A peer that sends nothing for `progress_deadline`, or next to nothing for three of them, counts as gone.
-    pub fn new(access: Access, progress_deadline: Duration) -> Self {
+    pub(crate) fn new(access: Access, progress_deadline: Duration) -> Self {
         Fetcher { access, peers: Mutex::default(), streams: Semaphore::new(STREAMS_MAX), progress_deadline }
     }
 
     /// Writes `segments`, in this order and without gaps, into the new file `path`.
-    pub async fn fetch(&self, address: &str, segments: &[SegmentRef], path: &Path) -> Result<(), FetchError> {
+    pub(crate) async fn fetch(&self, address: &str, segments: &[SegmentRef], path: &Path) -> Result<(), FetchError> {
         let peer = self.peer(address).map_err(|failure| FetchError::Lost(0, failure))?;
         // The peer's turn comes first: a fetch that waits for a busy peer blocks no stream for others.
         let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");

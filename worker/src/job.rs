@@ -8,7 +8,7 @@ use windrow_proto::{ConvertError, v1};
 
 /// A hidden folder beside an output, where granted parts of a sink go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StagingFolder {
+pub(crate) struct StagingFolder {
     pub sink: u32,
     pub path: PathBuf,
     pub suffix: String,
@@ -18,7 +18,7 @@ pub struct StagingFolder {
 
 /// How long an attempt may run, and how long it may go without progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub task: Option<Duration>,
     pub progress: Option<Duration>,
 }
@@ -29,7 +29,7 @@ fn limit(ms: u64) -> Option<Duration> {
 
 /// A job's setup, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobSetup {
+pub(crate) struct JobSetup {
     pub job: JobId,
     pub program: String,
     pub params: String,

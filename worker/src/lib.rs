@@ -4,6 +4,7 @@
 //! `node` owns the state, with the pure `attempts` as its core; `session` is the connection to the coordinator, `serve`
 //! and `fetch` are the two sides of the shuffle, `executor` is the child process.
 
+#![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
 mod artifacts;

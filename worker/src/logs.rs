@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_model::{AttemptId, JobId};
 
 /// Bytes kept of a stream's beginning, and of its end.
-pub const KEPT_BYTES: usize = 64 << 10;
+pub(crate) const KEPT_BYTES: usize = 64 << 10;
 /// Ended jobs whose logs are kept.
 const ENDED_JOBS_MAX: usize = 32;
 /// Executors of one job whose logs are kept (each crash starts another).
@@ -18,11 +18,11 @@ const TAIL_LINES: usize = 20;
 const TAIL_BYTES: usize = 8 << 10;
 
 /// A piece of output and the attempt that it is attributed to, if one had been started.
-pub type Piece = (Option<AttemptId>, Vec<u8>);
+pub(crate) type Piece = (Option<AttemptId>, Vec<u8>);
 
 /// Which of the two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
@@ -106,7 +106,7 @@ fn extend(last: Option<&mut Piece>, tag: Option<AttemptId>, bytes: &[u8]) -> Opt
 
 /// Both streams of one executor.
 #[derive(Debug, Default)]
-pub struct ExecutorLog {
+pub(crate) struct ExecutorLog {
     tag: Option<AttemptId>,
     stdout: Ring,
     stderr: Ring,
@@ -114,12 +114,12 @@ pub struct ExecutorLog {
 
 impl ExecutorLog {
     /// Attributes later output to this attempt.
-    pub fn started(&mut self, attempt: AttemptId) {
+    pub(crate) fn started(&mut self, attempt: AttemptId) {
         self.tag = Some(attempt);
     }
 
     /// Appends output.
-    pub fn append(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, stream: Stream, bytes: &[u8]) {
         let tag = self.tag;
         match stream {
             Stream::Stdout => self.stdout.append(tag, bytes),
@@ -128,7 +128,7 @@ impl ExecutorLog {
     }
 
     /// The last lines of stderr.
-    pub fn stderr_tail(&self) -> String {
+    pub(crate) fn stderr_tail(&self) -> String {
         let bytes = self.stderr.last_bytes(TAIL_BYTES);
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end();
@@ -137,7 +137,7 @@ impl ExecutorLog {
     }
 
     /// The kept output: stdout, then stderr.
-    pub fn pieces(&mut self) -> Vec<Piece> {
+    pub(crate) fn pieces(&mut self) -> Vec<Piece> {
         let mut pieces = self.stdout.pieces();
         pieces.extend(self.stderr.pieces());
         pieces
@@ -146,11 +146,11 @@ impl ExecutorLog {
 
 /// A log that its executor's readers and `ReadLogs` share.
 #[derive(Clone, Debug, Default)]
-pub struct SharedLog(Arc<Mutex<ExecutorLog>>);
+pub(crate) struct SharedLog(Arc<Mutex<ExecutorLog>>);
 
 impl SharedLog {
     /// Locks the log; do not await while it is held.
-    pub fn lock(&self) -> MutexGuard<'_, ExecutorLog> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ExecutorLog> {
         // A log is consistent after every statement, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +164,7 @@ struct Kept {
 
 /// Logs of all jobs on this node.
 #[derive(Clone, Debug, Default)]
-pub struct Logs(Arc<Mutex<Kept>>);
+pub(crate) struct Logs(Arc<Mutex<Kept>>);
 
 impl Logs {
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -172,7 +172,7 @@ impl Logs {
     }
 
     /// A log for one more executor of this job.
-    pub fn open(&self, job: JobId) -> SharedLog {
+    pub(crate) fn open(&self, job: JobId) -> SharedLog {
         let log = SharedLog::default();
         let mut kept = self.lock();
         kept.ended.retain(|j| *j != job);
@@ -185,7 +185,7 @@ impl Logs {
     }
 
     /// The job has ended: its logs may be evicted.
-    pub fn ended(&self, job: JobId) {
+    pub(crate) fn ended(&self, job: JobId) {
         let mut kept = self.lock();
         if !kept.jobs.contains_key(&job) || kept.ended.contains(&job) {
             return;
@@ -199,7 +199,7 @@ impl Logs {
     }
 
     /// The kept output of a job, oldest executor first.
-    pub fn read(&self, job: JobId) -> Vec<Piece> {
+    pub(crate) fn read(&self, job: JobId) -> Vec<Piece> {
         let logs: Vec<SharedLog> = self.lock().jobs.get(&job).into_iter().flatten().cloned().collect();
         logs.iter().flat_map(|log| log.lock().pieces()).collect()
     }

@@ -23,7 +23,7 @@ const FILE: &str = "cluster";
 
 /// The cluster as recorded in a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// `None` before the folder has joined a cluster.
     pub cluster: Option<ClusterId>,
     pub seen: Seen,
@@ -31,7 +31,7 @@ pub struct Known {
 
 /// The membership of an open data folder.
 #[derive(Debug)]
-pub struct Membership {
+pub(crate) struct Membership {
     file: PathBuf,
     chunks: PathBuf,
     known: Mutex<Known>,
@@ -46,7 +46,7 @@ impl Membership {
     ///
     /// # Errors
     /// A malformed file; chunks of another cluster than the folder's (`CLUSTER_MISMATCH`).
-    pub fn open(scratch: &Scratch) -> Result<Membership, Error> {
+    pub(crate) fn open(scratch: &Scratch) -> Result<Membership, Error> {
         let (file, chunks) = (scratch.root().join(FILE), scratch.chunks());
         let wrong = |path: &Path| {
             let path = path.to_path_buf();
@@ -77,7 +77,7 @@ impl Membership {
     }
 
     /// What is known now.
-    pub fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> Known {
         *self.lock()
     }
 
@@ -85,7 +85,7 @@ impl Membership {
     ///
     /// # Errors
     /// `CLUSTER_MISMATCH`; `JOURNAL_BEHIND` for a journal that is older than one seen before; errors of the disk.
-    pub fn join(&self, cluster: ClusterId, now: Seen) -> Result<(), Failure> {
+    pub(crate) fn join(&self, cluster: ClusterId, now: Seen) -> Result<(), Failure> {
         let mut known = self.lock();
         let before = *known;
         if let Some(own) = before.cluster
@@ -126,12 +126,12 @@ impl Membership {
     }
 
     /// The journal has recorded this many changes: `learn` writes that down. Returns at once.
-    pub fn hear(&self, revision: u64) {
+    pub(crate) fn hear(&self, revision: u64) {
         self.heard.fetch_max(revision, Ordering::AcqRel);
     }
 
     /// Writes down the number of changes. Durable when this returns; concurrent calls share one write. Blocks.
-    pub fn learn(&self) -> Result<(), Failure> {
+    pub(crate) fn learn(&self) -> Result<(), Failure> {
         let mut known = self.lock();
         let revision = self.heard.load(Ordering::Acquire);
         if revision > known.seen.revision {
@@ -150,16 +150,16 @@ impl Membership {
     }
 
     /// Whether a coordinator of this cluster has this worker's session now.
-    pub fn is_in_session(&self) -> bool {
+    pub(crate) fn is_in_session(&self) -> bool {
         self.in_session.load(Ordering::Acquire)
     }
 
-    pub fn set_in_session(&self, in_session: bool) {
+    pub(crate) fn set_in_session(&self, in_session: bool) {
         self.in_session.store(in_session, Ordering::Release);
     }
 
     /// Refuses requests for another cluster. A request without a cluster means this one.
-    pub fn check(&self, cluster: Option<ClusterId>) -> Result<(), Failure> {
+    pub(crate) fn check(&self, cluster: Option<ClusterId>) -> Result<(), Failure> {
         match (cluster, self.known().cluster) {
             (Some(theirs), Some(own)) if theirs != own => {
                 let message = format!("this worker belongs to {own}, what came is for {theirs}");

@@ -19,7 +19,7 @@ const MACHINE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How to reach another worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Whereabouts {
+pub(crate) struct Whereabouts {
     /// URL of its service.
     pub address: String,
     /// Present if it lets others use its files in place.
@@ -28,11 +28,15 @@ pub struct Whereabouts {
 
 /// Shuffle files that were found; each holds many segments.
 #[derive(Debug, Default)]
-pub struct Files(HashMap<(AttemptId, u32), Vec<u8>>);
+pub(crate) struct Files(HashMap<(AttemptId, u32), Vec<u8>>);
 
 impl Files {
     /// The segment's location in its file, which is looked up once.
-    pub fn place(&mut self, segment: &SegmentRef, find: impl FnOnce() -> Option<PathBuf>) -> Option<v1::LocalSegment> {
+    pub(crate) fn place(
+        &mut self,
+        segment: &SegmentRef,
+        find: impl FnOnce() -> Option<PathBuf>,
+    ) -> Option<v1::LocalSegment> {
         let path = match self.0.entry((segment.attempt, segment.output)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(path_to_bytes(&find()?)),
@@ -43,7 +47,7 @@ impl Files {
 
 /// Which workers are neighbours.
 #[derive(Debug, Default)]
-pub struct Neighbours {
+pub(crate) struct Neighbours {
     /// `None` on a machine without an id, or if everything is to be fetched.
     machine: Option<String>,
     /// Folders that were probed.
@@ -52,19 +56,19 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// All workers on this machine that let others use their files.
-    pub fn here() -> Neighbours {
+    pub(crate) fn here() -> Neighbours {
         let machine = regular_file::read_note(MACHINE).ok().map(|text| text.trim().to_string());
         Neighbours { machine: machine.filter(|m| !m.is_empty()), seen: Mutex::default() }
     }
 
     /// The location that neighbours get for a worker with this data folder.
-    pub fn home(&self, folder: PathBuf) -> Option<Home> {
+    pub(crate) fn home(&self, folder: PathBuf) -> Option<Home> {
         Some(Home { machine: self.machine.clone()?, folder })
     }
 
     /// The location of these segments of a worker, if it is a neighbour and all of them can be read. Reads the file
     /// system.
-    pub fn locate<'s>(
+    pub(crate) fn locate<'s>(
         &self,
         worker: WorkerId,
         home: &Home,

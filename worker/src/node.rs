@@ -46,7 +46,7 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// The parts that a node is built from.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     pub slots: u32,
     pub memory_bytes: u64,
     pub scratch_quota_bytes: Option<u64>,
@@ -100,7 +100,7 @@ struct StagingTask {
 
 /// The daemon's state.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     parts: Parts,
     artifacts: Arc<Artifacts>,
     staging: Arc<Staging>,
@@ -137,7 +137,7 @@ pub struct Node {
 
 impl Node {
     /// A node that holds only the finished outputs of earlier incarnations.
-    pub fn new(parts: Parts, staging: Arc<Staging>, kept: Vec<(AttemptId, TaskReport)>) -> Node {
+    pub(crate) fn new(parts: Parts, staging: Arc<Staging>, kept: Vec<(AttemptId, TaskReport)>) -> Node {
         let (post, mail) = mpsc::unbounded_channel();
         let mut node = Node {
             artifacts: Arc::new(Artifacts::new(parts.scratch.clone())),
@@ -170,7 +170,7 @@ impl Node {
     }
 
     /// Runs until `shutdown` and the drain after it are over, or the coordinator refuses this worker.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         mut session: mpsc::UnboundedReceiver<session::Event>,
         shutdown: impl Future<Output = ()>,

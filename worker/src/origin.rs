@@ -19,12 +19,12 @@ const ORIGIN: &str = "origin";
 type Folder = (u64, u128);
 
 /// The path of the record.
-pub fn file(root: &Path) -> PathBuf {
+pub(crate) fn file(root: &Path) -> PathBuf {
     root.join(ORIGIN)
 }
 
 /// Whether the folder is a copy. A folder without a record is new or of an earlier release, and counts as an original.
-pub fn is_copy(root: &Path) -> io::Result<bool> {
+pub(crate) fn is_copy(root: &Path) -> io::Result<bool> {
     let recorded = match regular_file::read_note(file(root)) {
         Ok(text) => parse(&text),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -35,7 +35,7 @@ pub fn is_copy(root: &Path) -> io::Result<bool> {
 }
 
 /// Records that the id in the folder was made for it, unless the record says so: a start on a full disk writes nothing here.
-pub fn record(root: &Path) -> io::Result<()> {
+pub(crate) fn record(root: &Path) -> io::Result<()> {
     let (inode, born_ns) = look(root)?;
     if regular_file::read_note(file(root)).ok().as_deref().and_then(parse) == Some((inode, born_ns)) {
         return Ok(());

@@ -10,23 +10,23 @@ use windrow_model::{AttemptId, JobId};
 
 /// Finished attempts by their full id, so that an older incarnation's attempt is another one.
 #[derive(Clone, Debug, Default)]
-pub struct Outputs(Arc<RwLock<HashMap<AttemptId, AttemptFolder>>>);
+pub(crate) struct Outputs(Arc<RwLock<HashMap<AttemptId, AttemptFolder>>>);
 
 impl Outputs {
     /// Peers get this attempt's segments from now on.
-    pub fn insert(&self, attempt: AttemptId, folder: AttemptFolder) {
+    pub(crate) fn insert(&self, attempt: AttemptId, folder: AttemptFolder) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(attempt, folder);
     }
     /// Peers no longer get them.
-    pub fn remove(&self, attempt: &AttemptId) {
+    pub(crate) fn remove(&self, attempt: &AttemptId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(attempt);
     }
     /// Removes all attempts of a job.
-    pub fn remove_job(&self, job: JobId) {
+    pub(crate) fn remove_job(&self, job: JobId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| id.task.job != job);
     }
     /// The location of a finished attempt's files.
-    pub fn get(&self, attempt: &AttemptId) -> Option<AttemptFolder> {
+    pub(crate) fn get(&self, attempt: &AttemptId) -> Option<AttemptFolder> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(attempt).cloned()
     }
 }

@@ -2,7 +2,7 @@
 
 /// The rate of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Everything is read once in this period, if the rate allows it.
     pub period_ms: u64,
     /// Upper bound on bytes per second.
@@ -14,7 +14,7 @@ const AIM_PERCENT: u64 = 90;
 
 impl Pace {
     /// The pause in milliseconds after `done` of `total` bytes were read in `elapsed_ms`.
-    pub fn pause_ms(&self, done: u64, total: u64, elapsed_ms: u64) -> u64 {
+    pub(crate) fn pause_ms(&self, done: u64, total: u64, elapsed_ms: u64) -> u64 {
         let share = |whole_ms: u64| (u128::from(whole_ms) * u128::from(done)).checked_div(total.into()).unwrap_or(0);
         let by_period = share(self.period_ms.saturating_mul(AIM_PERCENT) / 100);
         let by_rate = u128::from(done) * 1_000 / u128::from(self.bytes_per_s_max.max(1));

@@ -12,7 +12,7 @@ use windrow_model::{AttemptId, Chunk};
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Thousandths of its input; 0 if unknown.
     pub permille: u32,
     /// Changes whenever the attempt makes progress; 0 if unknown.
@@ -21,7 +21,7 @@ pub struct Pace {
 
 /// An attempt that is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Here {
+pub(crate) struct Here {
     pub attempt: AttemptId,
     /// Queued: not given to an executor yet.
     pub waits: bool,
@@ -36,19 +36,19 @@ struct Shared {
 
 /// All attempts that run here or are queued. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Mutex<Shared>>);
+pub(crate) struct Progress(Arc<Mutex<Shared>>);
 
 impl Progress {
     /// Replaces the attempts that run here or are queued; the flag says whether one is queued. Reports of other
     /// attempts are already on their way.
-    pub fn set_here(&self, here: impl Iterator<Item = (AttemptId, bool)>) {
+    pub(crate) fn set_here(&self, here: impl Iterator<Item = (AttemptId, bool)>) {
         let mut shared = self.lock();
         shared.here.clear();
         shared.here.extend(here);
     }
 
     /// Everything known now.
-    pub fn list(&self) -> Vec<Here> {
+    pub(crate) fn list(&self) -> Vec<Here> {
         let shared = self.lock();
         let pace = |attempt| shared.known.get(attempt).copied().unwrap_or_default();
         let here = shared.here.iter();
@@ -62,7 +62,7 @@ impl Progress {
 
 /// The positions of one executor's threads. Dropping it forgets its progress.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     all: Progress,
     /// The tasks that it was given, with the chunk that each reads, if it reads one.
     given: HashMap<AttemptId, Option<Chunk>>,
@@ -70,24 +70,24 @@ pub struct Watch {
 
 impl Watch {
     /// Without any attempt.
-    pub fn new(all: Progress) -> Self {
+    pub(crate) fn new(all: Progress) -> Self {
         Watch { all, given: HashMap::new() }
     }
 
     /// The attempt runs from now on.
-    pub fn begin(&mut self, attempt: AttemptId, chunk: Option<Chunk>) {
+    pub(crate) fn begin(&mut self, attempt: AttemptId, chunk: Option<Chunk>) {
         self.given.insert(attempt, chunk);
     }
 
     /// The attempt has ended.
-    pub fn end(&mut self, attempt: AttemptId) {
+    pub(crate) fn end(&mut self, attempt: AttemptId) {
         if self.given.remove(&attempt).is_some() {
             self.all.lock().known.remove(&attempt);
         }
     }
 
     /// Takes the current positions of the threads.
-    pub fn look(&mut self, threads: &[Now]) {
+    pub(crate) fn look(&mut self, threads: &[Now]) {
         let mut all = self.all.lock();
         for thread in threads {
             let Some(chunk) = self.given.get(&thread.attempt) else { continue };

@@ -16,7 +16,7 @@ use windrow_proto::v1;
 use windrow_store::{Durability, Progress, StorageCalls, check_nonce, place_part};
 
 /// Checks that this node sees the coordinator's staging folder (none: an empty path) and the job's inputs.
-pub async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) -> Result<(), Failure> {
+pub(crate) async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) -> Result<(), Failure> {
     if !question.folder.is_empty() {
         let folder = path_from_bytes(question.folder, "check.folder")?;
         check_folder(folder, question.nonce, storage).await?;
@@ -36,7 +36,7 @@ pub async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) ->
 }
 
 /// Checks that the folders of a job's setup are the coordinator's, where the setup has a nonce.
-pub async fn check_setup(staging: &[StagingFolder], storage: &StorageCalls) -> Result<(), Failure> {
+pub(crate) async fn check_setup(staging: &[StagingFolder], storage: &StorageCalls) -> Result<(), Failure> {
     for folder in staging.iter().filter(|s| !s.nonce.is_empty()) {
         check_folder(folder.path.clone(), folder.nonce.clone(), storage).await?;
     }
@@ -53,7 +53,7 @@ const PLACE_MAX: Duration = Duration::from_secs(600);
 
 /// Like [`place_parts`], on storage that may not answer. After the limit a part may still appear, under its attempt's
 /// own name: it counts only if this attempt is granted again.
-pub async fn publish(
+pub(crate) async fn publish(
     attempt: AttemptId,
     folder: AttemptFolder,
     sinks: Vec<u32>,

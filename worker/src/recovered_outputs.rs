@@ -23,12 +23,12 @@ const REPORT_BYTES_MAX: u64 = 256 << 20;
 
 /// Whether a later incarnation could offer this. It could not offer parts of outputs, which are placed within one
 /// incarnation or not at all. A task without records is rerun sooner than its report is written.
-pub fn is_worth_keeping(report: &TaskReport) -> bool {
+pub(crate) fn is_worth_keeping(report: &TaskReport) -> bool {
     report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(segments) if !segments.is_empty()))
 }
 
 /// Writes the report into the attempt's folder, atomically.
-pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result<()> {
+pub(crate) fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result<()> {
     let body = v1::AttemptDone { attempt: Some(attempt.into()), report: Some(report.into()) }.encode_to_vec();
     let mut bytes = crc32c(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);
@@ -39,7 +39,7 @@ pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result
 ///
 /// Registration waits for this. So only folders with the names of an incarnation, a job and an attempt are entered:
 /// files that programs of jobs left beside them are not visited, however many there are.
-pub fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
+pub(crate) fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
     if scratch.is_copy() {
         return Vec::new();
     }

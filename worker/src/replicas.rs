@@ -9,11 +9,11 @@ use windrow_net::{Access, Patience, Silent, clients, from_status};
 use windrow_proto::v1;
 
 /// Addresses of the workers that hold each chunk.
-pub type Sources = HashMap<Digest, Vec<String>>;
+pub(crate) type Sources = HashMap<Digest, Vec<String>>;
 
 /// Fetches chunks of other workers.
 #[derive(Clone, Debug)]
-pub struct Replicas {
+pub(crate) struct Replicas {
     pub chunks: Chunks,
     pub access: Access,
     /// A peer that sends nothing for this long counts as gone.
@@ -26,7 +26,7 @@ impl Replicas {
     ///
     /// # Errors
     /// `CHUNK_UNAVAILABLE` with the answer of each holder; errors of the disk.
-    pub async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
+    pub(crate) async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
         if let Some(is_new) = self.chunks.keep_if_here(digest).await
             && self.chunks.is_whole(digest).await
         {

@@ -19,7 +19,7 @@ const STEP_BYTES: u64 = 64 << 10;
 
 /// The reserve of an open data folder.
 #[derive(Debug)]
-pub struct Reserve {
+pub(crate) struct Reserve {
     file: PathBuf,
     /// Its file is changed by one thread at a time.
     turn: Mutex<()>,
@@ -27,7 +27,7 @@ pub struct Reserve {
 
 impl Reserve {
     /// The reserve of this folder, which may have none yet.
-    pub fn of(root: &Path) -> Reserve {
+    pub(crate) fn of(root: &Path) -> Reserve {
         Reserve { file: root.join(FILE), turn: Mutex::new(()) }
     }
 
@@ -35,7 +35,7 @@ impl Reserve {
     ///
     /// # Errors
     /// That of the last call.
-    pub fn with_room<T>(&self, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn with_room<T>(&self, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
         loop {
             match write() {
                 Err(e) if is_full(&e) && self.give_back()? => {}
@@ -63,7 +63,7 @@ impl Reserve {
     ///
     /// # Errors
     /// The disk's own; what could be written stays.
-    pub fn refill(&self) -> io::Result<()> {
+    pub(crate) fn refill(&self) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = regular_file::open_with(private::options().append(true).create(true), &self.file)?;
         let bytes = file.metadata()?.len();

@@ -53,7 +53,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// An open data folder. No other process can open it before this is dropped.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     root: PathBuf,
     worker: WorkerId,
     is_copy: bool,
@@ -64,7 +64,7 @@ pub struct Scratch {
 
 impl Scratch {
     /// Opens the folder, which is created if missing. Touches no file if another process has it.
-    pub fn open(root: &Path) -> Result<Scratch, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Scratch, Error> {
         let wrong = |path: &Path| {
             let path = path.to_path_buf();
             move |source| Error::DataDir { path, source }
@@ -113,7 +113,7 @@ impl Scratch {
     }
 
     /// The folder.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -121,27 +121,27 @@ impl Scratch {
     ///
     /// # Errors
     /// [`Error::Displaced`] if it is not: the worker must stop.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         self.lock.check().map_err(Error::Displaced)
     }
 
     /// The id of this folder's worker.
-    pub fn worker(&self) -> WorkerId {
+    pub(crate) fn worker(&self) -> WorkerId {
         self.worker
     }
 
     /// Whether this start gave a copied folder an id of its own: finished outputs in it belong to another worker.
-    pub fn is_copy(&self) -> bool {
+    pub(crate) fn is_copy(&self) -> bool {
         self.is_copy
     }
 
     /// The file that records the base of this worker's control groups.
-    pub fn groups(&self) -> PathBuf {
+    pub(crate) fn groups(&self) -> PathBuf {
         self.root.join(GROUPS)
     }
 
     /// Begins a new incarnation; its number is never reused, even after a crash.
-    pub fn next_incarnation(&self) -> Result<Incarnation, Error> {
+    pub(crate) fn next_incarnation(&self) -> Result<Incarnation, Error> {
         let mut current = self.incarnation.lock().unwrap_or_else(|e| e.into_inner());
         let next = Incarnation(current.0 + 1);
         let path = self.root.join(INCARNATION);
@@ -153,38 +153,38 @@ impl Scratch {
     }
 
     /// The path of an artifact.
-    pub fn artifact(&self, digest: Digest) -> PathBuf {
+    pub(crate) fn artifact(&self, digest: Digest) -> PathBuf {
         self.root.join(ARTIFACTS).join(digest.to_string())
     }
 
     /// The folder of all artifacts.
-    pub fn artifacts(&self) -> PathBuf {
+    pub(crate) fn artifacts(&self) -> PathBuf {
         self.root.join(ARTIFACTS)
     }
 
     /// The folder of executors' crumbs.
-    pub fn crumbs(&self) -> PathBuf {
+    pub(crate) fn crumbs(&self) -> PathBuf {
         self.root.join(CRUMBS)
     }
 
     /// The path of a chunk.
-    pub fn chunk(&self, digest: Digest) -> PathBuf {
+    pub(crate) fn chunk(&self, digest: Digest) -> PathBuf {
         self.root.join(CHUNKS).join(digest.to_string())
     }
 
     /// The folder of all chunks.
-    pub fn chunks(&self) -> PathBuf {
+    pub(crate) fn chunks(&self) -> PathBuf {
         self.root.join(CHUNKS)
     }
 
     /// All files of a job in one incarnation.
-    pub fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
+    pub(crate) fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
         job_below(&self.root, incarnation, job)
     }
 
     /// Moves all files of a job away, those of every incarnation: the same job may restart at once. Returns the folders
     /// to delete; the next start's sweep deletes what remains.
-    pub fn set_aside_job(&self, job: JobId) -> Vec<PathBuf> {
+    pub(crate) fn set_aside_job(&self, job: JobId) -> Vec<PathBuf> {
         let incarnations = fs::read_dir(self.root.join(JOBS)).into_iter().flatten().flatten();
         let folders = incarnations.map(|incarnation| incarnation.path().join(names::job_folder(job)));
         let moved = folders.filter_map(|folder| {
@@ -209,24 +209,24 @@ impl Scratch {
     }
 
     /// Folders of earlier incarnations since the last sweep: each has the layout of `jobs`.
-    pub fn set_aside_incarnations(&self) -> Vec<PathBuf> {
+    pub(crate) fn set_aside_incarnations(&self) -> Vec<PathBuf> {
         let trash = fs::read_dir(self.root.join(TRASH)).into_iter().flatten().flatten();
         let incarnations = trash.filter(|entry| entry.file_name().as_bytes().starts_with(OLD_JOBS.as_bytes()));
         incarnations.map(|entry| entry.path()).collect()
     }
 
     /// Makes private folders, with room from the reserve if the disk is full.
-    pub fn make_folders(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn make_folders(&self, folder: &Path) -> io::Result<()> {
         self.reserve.with_room(|| private::create_folders(folder))
     }
 
     /// Fills the reserve up. Call it when the disk has room.
-    pub fn refill_reserve(&self) -> io::Result<()> {
+    pub(crate) fn refill_reserve(&self) -> io::Result<()> {
         self.reserve.refill()
     }
 
     /// All files of an attempt.
-    pub fn attempt(&self, attempt: &AttemptId) -> AttemptFolder {
+    pub(crate) fn attempt(&self, attempt: &AttemptId) -> AttemptFolder {
         AttemptFolder::below(&self.root, attempt)
     }
 
@@ -254,7 +254,7 @@ impl Scratch {
 
     /// Deletes the trash in the background. An entry that cannot be deleted does not keep the rest; the first error is
     /// returned.
-    pub fn sweep(&self) -> io::Result<()> {
+    pub(crate) fn sweep(&self) -> io::Result<()> {
         let mut swept = Ok(());
         remove_link(&self.root.join(TRASH))?;
         for entry in fs::read_dir(self.root.join(TRASH))? {
@@ -266,32 +266,32 @@ impl Scratch {
 
 /// The folder of an attempt's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptFolder(PathBuf);
+pub(crate) struct AttemptFolder(PathBuf);
 
 impl AttemptFolder {
     /// The folder of an attempt on the worker with this data folder.
-    pub fn below(root: &Path, attempt: &AttemptId) -> AttemptFolder {
+    pub(crate) fn below(root: &Path, attempt: &AttemptId) -> AttemptFolder {
         AttemptFolder(job_below(root, attempt.incarnation, attempt.task.job).join(names::attempt_folder(attempt)))
     }
     /// A folder outside of this incarnation's layout.
-    pub fn at(path: PathBuf) -> AttemptFolder {
+    pub(crate) fn at(path: PathBuf) -> AttemptFolder {
         AttemptFolder(path)
     }
     /// All of it.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
     /// Staged inputs.
-    pub fn inputs(&self) -> PathBuf {
+    pub(crate) fn inputs(&self) -> PathBuf {
         self.0.join(INPUTS)
     }
     /// The outputs of the executor, without a folder of their own: file systems take longer to make one than a small
     /// task takes.
-    pub fn outputs(&self) -> PathBuf {
+    pub(crate) fn outputs(&self) -> PathBuf {
         self.0.clone()
     }
     /// Deletes the outputs of the executor, and keeps the staged inputs.
-    pub fn remove_outputs(&self) -> io::Result<()> {
+    pub(crate) fn remove_outputs(&self) -> io::Result<()> {
         let entries = match fs::read_dir(&self.0) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,
@@ -306,11 +306,11 @@ impl AttemptFolder {
         Ok(())
     }
     /// The shuffle file of an output.
-    pub fn edge(&self, output: u32) -> PathBuf {
+    pub(crate) fn edge(&self, output: u32) -> PathBuf {
         self.outputs().join(names::edge_file(output))
     }
     /// The part file for a sink.
-    pub fn sink(&self, sink: u32) -> PathBuf {
+    pub(crate) fn sink(&self, sink: u32) -> PathBuf {
         self.outputs().join(names::sink_file(sink))
     }
 }
@@ -340,7 +340,7 @@ fn job_below(root: &Path, incarnation: Incarnation, job: JobId) -> PathBuf {
 }
 
 /// The worker whose data folder this is, if it can be read.
-pub fn worker_of(root: &Path) -> Option<WorkerId> {
+pub(crate) fn worker_of(root: &Path) -> Option<WorkerId> {
     read_number(&root.join(WORKER)).ok().flatten()
 }
 

@@ -30,7 +30,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 /// Rate and retention.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub pace: Pace,
     /// How long chunks stay in the trash.
     pub trash_kept_ms: u64,
@@ -38,10 +38,10 @@ pub struct Settings {
 
 /// Progress of the current pass.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Mutex<ScrubProgress>>);
+pub(crate) struct Progress(Arc<Mutex<ScrubProgress>>);
 
 impl Progress {
-    pub fn get(&self) -> ScrubProgress {
+    pub(crate) fn get(&self) -> ScrubProgress {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn change(&self, change: impl FnOnce(&mut ScrubProgress)) -> ScrubProgress {
@@ -53,14 +53,14 @@ impl Progress {
 
 /// The running thread; it ends soon after this is dropped, and is not awaited: a disk may block it.
 #[derive(Debug)]
-pub struct Scrub {
+pub(crate) struct Scrub {
     pub progress: Progress,
     _stop: Sender<()>,
 }
 
 impl Scrub {
     /// Starts the thread.
-    pub fn start(
+    pub(crate) fn start(
         chunks: Chunks,
         membership: Arc<Membership>,
         room: Room,

@@ -11,11 +11,11 @@ use windrow_format::fill::fill;
 use windrow_model::Digest;
 
 /// Maximum size of a script in bytes: its copy is memory that no budget counts.
-pub const SCRIPT_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const SCRIPT_BYTES_MAX: u64 = 64 << 20;
 const BEGINNING: &[u8] = b"#!";
 
 /// Whether the file begins like a script.
-pub fn is_script(file: &File) -> io::Result<bool> {
+pub(crate) fn is_script(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::FileExt;
     let mut bytes = [0; BEGINNING.len()];
     Ok(fill(&mut bytes, |at, buf| file.read_at(buf, at))? == bytes.len() && bytes == BEGINNING)
@@ -25,7 +25,7 @@ pub fn is_script(file: &File) -> io::Result<bool> {
 ///
 /// # Errors
 /// Errors of the system; `FileTooLarge` beyond [`SCRIPT_BYTES_MAX`].
-pub fn seal(mut file: &File, digest: Digest) -> io::Result<Option<File>> {
+pub(crate) fn seal(mut file: &File, digest: Digest) -> io::Result<Option<File>> {
     let mut copy = File::from(memfd_create(c"windrow-script", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.rewind()?;
     let copied = io::copy(&mut file.take(SCRIPT_BYTES_MAX + 1), &mut copy)?;

@@ -40,7 +40,7 @@ const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service behind this worker's port.
 #[derive(Clone, Debug)]
-pub struct TransferService {
+pub(crate) struct TransferService {
     pub worker: WorkerId,
     pub outputs: Outputs,
     pub logs: Logs,
@@ -50,7 +50,7 @@ pub struct TransferService {
 
 impl TransferService {
     /// The service with its message limits.
-    pub fn into_server(self) -> Served {
+    pub(crate) fn into_server(self) -> Served {
         let others = TransferServer::new(self.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -34,11 +34,11 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 const UNJOINED_PAUSE: Duration = Duration::from_secs(3);
 
 /// Channel for messages to the coordinator while a session lasts.
-pub type Outgoing = mpsc::UnboundedSender<v1::FromWorker>;
+pub(crate) type Outgoing = mpsc::UnboundedSender<v1::FromWorker>;
 
 /// A session that has begun.
 #[derive(Debug)]
-pub struct Up {
+pub(crate) struct Up {
     pub incarnation: Incarnation,
     /// For fetching artifacts.
     pub connection: Connection,
@@ -48,7 +48,7 @@ pub struct Up {
 
 /// An event of the session, for the node.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// A registration begins: the inventory goes into this channel, and every later message. With the chunks of a
     /// folder that has joined no cluster.
     Registers(Outgoing, Vec<Digest>),
@@ -63,7 +63,7 @@ pub enum Event {
 
 /// The worker's data for registrations; the incarnation is set at the first one.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     pub config: Arc<Config>,
     pub scratch: Arc<Scratch>,
     pub node: NodeInfo,
@@ -104,7 +104,7 @@ enum Ended {
 
 impl Session {
     /// Keeps a session with the coordinator until it refuses.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::reconnect();
         let mut logged = Logged::default();
         loop {

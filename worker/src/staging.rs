@@ -26,7 +26,7 @@ use windrow_store::{Progress, StorageCalls, identity};
 
 /// The parts of the node that staging needs.
 #[derive(Debug)]
-pub struct Staging {
+pub(crate) struct Staging {
     pub worker: WorkerId,
     pub scratch: Arc<Scratch>,
     pub outputs: Outputs,
@@ -40,7 +40,7 @@ pub struct Staging {
 
 /// Inputs as local files.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Staged {
+pub(crate) struct Staged {
     /// For each input that consists of segments, their locations.
     pub segments: Vec<v1::LocalSegments>,
     /// Whether files were made for it.
@@ -56,7 +56,7 @@ type Wanted = Vec<((usize, usize), SegmentRef)>;
 
 impl Staging {
     /// Like [`Staging::stage`], if that needs no waiting: everything is local and already verified.
-    pub fn at_once(&self, task: &Task) -> Option<Result<Staged, StageError>> {
+    pub(crate) fn at_once(&self, task: &Task) -> Option<Result<Staged, StageError>> {
         let known = |range: &FileRange| range.content.is_none() && self.seen.has(range);
         let here = task.inputs.iter().all(|input| match input {
             TaskInput::Chunk(chunk) => chunk.ranges.iter().all(known),
@@ -67,7 +67,7 @@ impl Staging {
     }
 
     /// Makes the attempt's folders and its inputs local. Cancel-safe.
-    pub async fn stage(
+    pub(crate) async fn stage(
         &self,
         task: &Task,
         peers: &HashMap<WorkerId, Whereabouts>,

@@ -14,11 +14,11 @@ const FILES_MAX: usize = 16 << 10;
 
 /// Paths, and the identity of each file when it was last looked at.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<HashMap<PathBuf, FileIdentity>>);
+pub(crate) struct Seen(Mutex<HashMap<PathBuf, FileIdentity>>);
 
 impl Seen {
     /// Adds a file that was found to be the one that was split.
-    pub fn add(&self, range: &FileRange) {
+    pub(crate) fn add(&self, range: &FileRange) {
         let mut files = self.files();
         if files.len() >= FILES_MAX {
             files.clear();
@@ -27,7 +27,7 @@ impl Seen {
     }
 
     /// Whether it was seen with this identity.
-    pub fn has(&self, range: &FileRange) -> bool {
+    pub(crate) fn has(&self, range: &FileRange) -> bool {
         self.files().get(&range.path) == Some(&range.identity)
     }
 

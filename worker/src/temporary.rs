@@ -11,7 +11,7 @@ use windrow_format::private;
 
 /// A new file. Dropping it removes it, unless it was placed.
 #[derive(Debug)]
-pub struct TemporaryFile {
+pub(crate) struct TemporaryFile {
     file: File,
     name: Name,
 }
@@ -29,7 +29,7 @@ impl Drop for Name {
 
 impl TemporaryFile {
     /// Creates it in the folder of `path`, its later name. Blocks.
-    pub fn beside(path: &Path) -> io::Result<TemporaryFile> {
+    pub(crate) fn beside(path: &Path) -> io::Result<TemporaryFile> {
         let name = durable::temporary_beside(path)?;
         let file = match private::create_new(&name) {
             // Its folder was removed under the worker. If the whole data folder is gone, so is the worker's id, and
@@ -45,12 +45,12 @@ impl TemporaryFile {
     }
 
     /// The open file.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Renames it to `path`, replacing a file there. Blocks.
-    pub fn place(self, path: &Path, durability: Durability) -> io::Result<()> {
+    pub(crate) fn place(self, path: &Path, durability: Durability) -> io::Result<()> {
         durable::sync_file(&self.file, durability)?;
         // Closed before the name appears: a file that is open for writing cannot be executed.
         drop(self.file);

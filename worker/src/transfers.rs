@@ -7,16 +7,16 @@ use windrow_net::daemon_runtime;
 
 /// The threads; dropping it ends their tasks.
 #[derive(Debug)]
-pub struct Transfers(Option<Runtime>);
+pub(crate) struct Transfers(Option<Runtime>);
 
 impl Transfers {
     /// As many threads as cores.
-    pub fn start() -> io::Result<Transfers> {
+    pub(crate) fn start() -> io::Result<Transfers> {
         daemon_runtime(Builder::new_multi_thread().thread_name("transfer")).map(|runtime| Transfers(Some(runtime)))
     }
 
     /// For spawning tasks on these threads.
-    pub fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         match &self.0 {
             Some(runtime) => runtime.handle().clone(),
             None => Handle::current(),

@@ -10,19 +10,19 @@ use windrow_model::Digest;
 const UP_MS: u64 = 3_600_000;
 
 /// The name of a chunk's file in the trash.
-pub fn name(digest: Digest, unix_ms: u64) -> String {
+pub(crate) fn name(digest: Digest, unix_ms: u64) -> String {
     format!("{digest}-{unix_ms}")
 }
 
 /// The digest and time in such a name; `None` for any other.
-pub fn parse(name: &str) -> Option<(Digest, u64)> {
+pub(crate) fn parse(name: &str) -> Option<(Digest, u64)> {
     let (digest, unix_ms) = name.split_once('-')?;
     Some((digest.parse().ok()?, unix_ms.parse().ok()?))
 }
 
 /// Whether a chunk that came into the trash at `since` is deleted at `now` (both wall clock), by a process that has
 /// been up for `up_ms`, if it is kept for `kept_ms`.
-pub fn is_over(since_unix_ms: u64, now_unix_ms: u64, up_ms: u64, kept_ms: u64) -> bool {
+pub(crate) fn is_over(since_unix_ms: u64, now_unix_ms: u64, up_ms: u64, kept_ms: u64) -> bool {
     up_ms >= UP_MS.min(kept_ms) && now_unix_ms.checked_sub(since_unix_ms).is_some_and(|age| age >= kept_ms)
 }
 

@@ -16,14 +16,14 @@ const QUEUE_PIECES: usize = 4;
 /// A file that is being written, from its current position. Dropping this drops the file after the queued pieces are
 /// written.
 #[derive(Debug)]
-pub struct Writer<F> {
+pub(crate) struct Writer<F> {
     queue: mpsc::Sender<Vec<Bytes>>,
     task: JoinHandle<io::Result<Written<F>>>,
 }
 
 /// A written file, not synced.
 #[derive(Debug)]
-pub struct Written<F> {
+pub(crate) struct Written<F> {
     pub file: F,
     /// Digest of the bytes that this writer wrote.
     pub digest: Digest,
@@ -31,7 +31,7 @@ pub struct Written<F> {
 
 impl<F: Write + Send + 'static> Writer<F> {
     /// `open` runs in the blocking thread. The digest is computed there only if `digested` is set.
-    pub fn start(digested: bool, open: impl FnOnce() -> io::Result<F> + Send + 'static) -> Writer<F> {
+    pub(crate) fn start(digested: bool, open: impl FnOnce() -> io::Result<F> + Send + 'static) -> Writer<F> {
         let (queue, mut pieces) = mpsc::channel::<Vec<Bytes>>(QUEUE_PIECES);
         let task = tokio::task::spawn_blocking(move || {
             let mut file = open()?;
@@ -51,12 +51,12 @@ impl<F: Write + Send + 'static> Writer<F> {
     }
 
     /// Queues one piece, which may consist of several parts; false if the disk failed, which `finish` reports.
-    pub async fn write(&self, parts: Vec<Bytes>) -> bool {
+    pub(crate) async fn write(&self, parts: Vec<Bytes>) -> bool {
         self.queue.send(parts).await.is_ok()
     }
 
     /// Waits until everything is written.
-    pub async fn finish(self) -> io::Result<Written<F>> {
+    pub(crate) async fn finish(self) -> io::Result<Written<F>> {
         drop(self.queue);
         self.task.await.map_err(io::Error::other)?
     }

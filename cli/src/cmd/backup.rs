@@ -19,7 +19,7 @@ use windrow_format::private;
 use windrow_model::{Code, Digest, Escape, Failure, path_text};
 
 /// Runs one of them.
-pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
+pub(crate) async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
     match verb {
         CoordinatorVerb::Backup { client, to } => {
             let cluster = connect(client, settings.client).await?;

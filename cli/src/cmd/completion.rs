@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use windrow_model::Failure;
 
 /// Prints the script.
-pub fn run(shell: Shell) -> Result<Exit, Failure> {
+pub(crate) fn run(shell: Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "windrow", &mut script);
     output::put_bytes(&script)?;

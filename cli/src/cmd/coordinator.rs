@@ -27,7 +27,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 const LEASE_MS_MIN: u64 = 500;
 
 /// Settings of a coordinator that is about to run.
-pub struct Plan {
+pub(crate) struct Plan {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
     /// Default: in the data folder.
@@ -47,13 +47,13 @@ pub struct Plan {
 }
 
 /// Location of a coordinator that takes jobs.
-pub struct Ready {
+pub(crate) struct Ready {
     pub url: String,
     pub token_file: PathBuf,
 }
 
 /// Runs a coordinator until SIGINT or SIGTERM.
-pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failure> {
     let plan = plan(args, settings.coordinator)?;
     let mut stop = Stop::catch()?;
     let (ready, started) = oneshot::channel();
@@ -112,7 +112,7 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
 }
 
 /// Runs a coordinator until `shutdown`. Sends on `ready` when it takes jobs, and keeps its record until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     plan: Plan,
     ready: oneshot::Sender<Ready>,
     shutdown: impl Future<Output = ()>,

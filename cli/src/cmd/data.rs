@@ -14,7 +14,7 @@ use windrow::client::{ChunkPlace, Cluster, PutOptions};
 use windrow_model::{ByteSize, Code, Escape, Failure, Framing, Location};
 
 /// Runs one of them.
-pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let client = settings.client;
     match args.verb {
         DataVerb::Put { client: flags, framing, chunk_size, replicas, overwrite, compression, mut files_and_name } => {

@@ -13,7 +13,7 @@ use windrow::report::{Report, Style};
 use windrow_model::{AttemptId, Code, Escape, Failure, JobFilter, JobId};
 
 /// Runs one of them.
-pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let client = settings.client;
     match args.verb {
         JobVerb::List { client: flags, states, name, since, limit } => {
@@ -71,7 +71,12 @@ fn unix_ms() -> u64 {
 }
 
 /// Shows a job until it ends, the user presses Ctrl-C, or the time is up. The job itself is unaffected.
-pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: Option<Span>) -> Result<Exit, Failure> {
+pub(crate) async fn follow(
+    cluster: &Cluster,
+    id: JobId,
+    mut report: Report,
+    timeout: Option<Span>,
+) -> Result<Exit, Failure> {
     let watch = cluster.watch(id, |status| {
         if !status.state.is_final() {
             report.update(status);

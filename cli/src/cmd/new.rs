@@ -48,7 +48,7 @@ const KEYWORDS: [&str; 52] = [
 /// # Errors
 /// `BAD_REQUEST` for an invalid crate name, an existing folder, or a `--path` without Windrow; `IO_ERROR`, after which
 /// the folder is removed.
-pub fn run(args: New, format: Format) -> Result<Exit, Failure> {
+pub(crate) fn run(args: New, format: Format) -> Result<Exit, Failure> {
     check_name(&args.name)?;
     let windrow = Windrow::find(args.path.as_deref())?;
     let folder = PathBuf::from(&args.name);

@@ -6,7 +6,7 @@ use windrow::client::{Cluster, Orphans, ScrubStatus};
 use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, Location, WorkerId};
 
 /// Unreferenced chunks, and workers that wait to join.
-pub fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
+pub(crate) fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&as_json(orphans)),
         Format::Table => {
@@ -66,7 +66,7 @@ fn hours(ms: u64) -> String {
 }
 
 /// A dataset of orphans: its name, and digests in order.
-pub async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[String]) -> Result<(), Failure> {
+pub(crate) async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[String]) -> Result<(), Failure> {
     let Some((name, chunks)) = name_and_chunks.split_first() else {
         return Err(Failure::new(Code::BadRequest, "neither a name nor chunks are given"));
     };
@@ -82,7 +82,7 @@ pub async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[Strin
 }
 
 /// Progress of the workers' scrubs.
-pub fn scrubs(scrubs: &[ScrubStatus], format: Format) -> Result<(), Failure> {
+pub(crate) fn scrubs(scrubs: &[ScrubStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => {
             let all = scrubs.iter().map(|s| {

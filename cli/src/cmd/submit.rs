@@ -17,7 +17,7 @@ use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec, JobState};
 const PLANNED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks the binary, asks it for its job, uploads what the cluster lacks, submits, and watches.
-pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let path = match binary::check(&args.binary) {
         Ok(path) => path,
         // A wrong version of the binary is a usage error; a wrong version of the coordinator is not.

@@ -32,7 +32,7 @@ struct Host {
     key: PathBuf,
 }
 
-pub fn run(verb: TlsVerb) -> Result<Exit, Failure> {
+pub(crate) fn run(verb: TlsVerb) -> Result<Exit, Failure> {
     let TlsVerb::Init(args) = verb;
     for path in init(&args)? {
         output::put(&path.escaped().to_string())?;

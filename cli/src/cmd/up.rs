@@ -23,7 +23,7 @@ use workers::{Share, keep_all, start_all, stop_all};
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs the cluster until SIGINT or SIGTERM.
-pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
     let section = settings.up;
     let workers = args.workers.or(section.workers.map(|n| n.0)).unwrap_or(1);
     let share = Share {

@@ -22,7 +22,7 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const OWN_THREADS: u32 = 8;
 
 /// Lists or drains.
-pub async fn manage(verb: WorkerVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
+pub(crate) async fn manage(verb: WorkerVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
     match verb {
         WorkerVerb::List { client } => {
             let mut workers = connect(client, settings.client).await?.workers().await?;
@@ -38,7 +38,7 @@ pub async fn manage(verb: WorkerVerb, settings: Settings, format: Format) -> Res
 }
 
 /// Runs a worker until SIGINT or SIGTERM, or until its coordinator refuses it.
-pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     if let Some(parent) = args.die_with {
         die_with(parent)?;
     }
@@ -140,12 +140,12 @@ fn die_with(parent: i32) -> Result<(), Failure> {
 }
 
 /// Cores that this process may use.
-pub fn cores() -> u32 {
+pub(crate) fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
 /// Half of the machine's memory; a gigabyte where that is unknown.
-pub fn half_of_memory() -> u64 {
+pub(crate) fn half_of_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.map_or(1 << 30, |kib| kib * 1024 / 2)

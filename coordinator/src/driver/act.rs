@@ -12,7 +12,7 @@ use windrow_scheduler::{Action, RestoredTask};
 
 impl Driver {
     /// Performs one action. Events that result at once are put in `follow`.
-    pub fn act(&mut self, action: Action) {
+    pub(crate) fn act(&mut self, action: Action) {
         match action {
             Action::PlanJob { job } => self.start_split(job),
             Action::Assign { worker, task } => self.assign(worker, *task),

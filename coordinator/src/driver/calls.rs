@@ -9,11 +9,11 @@ use windrow_model::{
 use windrow_scheduler::Collected;
 
 impl Driver {
-    pub fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
+    pub(crate) fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
         self.job_states.find(job, || self.scheduler.status(job, self.clock.now()))
     }
 
-    pub fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
+    pub(crate) fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
         let status = self.status(job)?;
         if self.job_states.past(job).is_some() {
             // The stream of an ended job has one status.
@@ -22,11 +22,11 @@ impl Driver {
         Ok(self.watchers.watch(job, status))
     }
 
-    pub fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
+    pub(crate) fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
         self.job_states.list(filter, self.scheduler.statuses(self.clock.now()))
     }
 
-    pub fn collected(&self, job: JobId) -> Result<Collected, Failure> {
+    pub(crate) fn collected(&self, job: JobId) -> Result<Collected, Failure> {
         let status = self.status(job)?;
         match (status.state, status.error) {
             (JobState::Done, _) => {}
@@ -44,25 +44,25 @@ impl Driver {
             .ok_or_else(|| Failure::new(Code::JobNotFound, format!("the result of {job} is not kept any more")))
     }
 
-    pub fn known_tasks(&self) -> BTreeMap<JobId, u64> {
+    pub(crate) fn known_tasks(&self) -> BTreeMap<JobId, u64> {
         let now = self.clock.now();
         let tasks = |job: &JobId| self.scheduler.status(*job, now).map_or(0, |status| status.tasks.total);
         self.jobs.active().map(|job| (job, tasks(&job))).collect()
     }
 
-    pub fn artifacts_in_use(&self) -> BTreeSet<Digest> {
+    pub(crate) fn artifacts_in_use(&self) -> BTreeSet<Digest> {
         let specs = self.jobs.active().filter_map(|job| self.scheduler.spec(job));
         specs.flat_map(|spec| std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest))).collect()
     }
 
-    pub fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {
+    pub(crate) fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {
         self.status(job)?;
         let workers = self.ran_on.workers(job);
         Ok(workers.filter_map(|w| Some((w, self.scheduler.worker_address(w)?.to_string()))).collect())
     }
 
     /// Workers as lists show them. The reason why a worker drains is in its session.
-    pub fn workers(&self) -> Vec<WorkerStatus> {
+    pub(crate) fn workers(&self) -> Vec<WorkerStatus> {
         let mut workers = self.scheduler.workers();
         for worker in workers.iter_mut().filter(|w| w.state == WorkerState::Draining) {
             if let Some(waits_for) = self.sessions.waits_for(worker.id) {

@@ -8,7 +8,7 @@ use windrow_model::{Digest, WorkerId};
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 
 impl Driver {
-    pub fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
+    pub(crate) fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
         match report {
             ChunkReport::Held { digests, lengths, all, stored } => {
                 if stored {
@@ -51,7 +51,7 @@ impl Driver {
 
     /// Begins puts and jobs that have waited, orders missing copies, and drops unreferenced chunks: in this order, or the next deletion
     /// would begin before the puts and jobs that wait for the end of the last one.
-    pub fn reconcile_datasets(&mut self) {
+    pub(crate) fn reconcile_datasets(&mut self) {
         let now = self.clock.now();
         // How many copies a put makes depends on how many workers there are.
         if !self.datasets.is_dropping() && self.awaited_until.is_none() {

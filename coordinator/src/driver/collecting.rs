@@ -48,7 +48,7 @@ fn lengths(blobs: &[Vec<u8>]) -> u64 {
 
 impl Driver {
     /// An attempt is done. The scheduler gets its report when its large blobs are stored.
-    pub fn attempt_done(&mut self, worker: WorkerId, attempt: AttemptId, mut report: TaskReport) {
+    pub(crate) fn attempt_done(&mut self, worker: WorkerId, attempt: AttemptId, mut report: TaskReport) {
         let job = attempt.task.job;
         // The report of an attempt that is not current takes no room among the results.
         let blobs = match self.scheduler.is_running(worker, attempt) {
@@ -98,7 +98,7 @@ impl Driver {
     }
 
     /// The large blobs of an attempt are durable.
-    pub fn result_stored(
+    pub(crate) fn result_stored(
         &mut self,
         worker: WorkerId,
         attempt: AttemptId,
@@ -128,7 +128,7 @@ impl Driver {
     }
 
     /// Stores the blobs of a job that seals or ends and that are not stored yet. Those that a returning worker has reported are not.
-    pub fn store_collected(&mut self, job: JobId) {
+    pub(crate) fn store_collected(&mut self, job: JobId) {
         let Some(collected) = self.jobs.storing(job) else { return };
         let large = take_inline(collected);
         if large.is_empty() {
@@ -145,7 +145,7 @@ impl Driver {
     }
 
     /// The job's result is stored, or cannot be: then the job fails.
-    pub fn collected_stored(&mut self, job: JobId, result: Result<Vec<StoredBlob>, Failure>) {
+    pub(crate) fn collected_stored(&mut self, job: JobId, result: Result<Vec<StoredBlob>, Failure>) {
         let Some(collected) = self.jobs.storing(job) else { return };
         match result {
             Ok(stored) => {

@@ -56,7 +56,7 @@ impl Work {
 
 impl Driver {
     /// Starts the commit of the outputs that are folders. They become visible.
-    pub fn start_commit(&mut self, job: JobId) {
+    pub(crate) fn start_commit(&mut self, job: JobId) {
         match self.jobs.commit_folders(job) {
             Some(Some(reason)) => self.step(Event::CommitWaits { job, reason: Some(reason) }),
             Some(None) => self.try_commit(job),
@@ -65,7 +65,7 @@ impl Driver {
     }
 
     /// Starts the next try of each commit whose pause has ended.
-    pub fn retry_commits(&mut self, now: Time) {
+    pub(crate) fn retry_commits(&mut self, now: Time) {
         for job in self.jobs.commits_due(now) {
             self.retry_commit(job);
         }
@@ -108,7 +108,7 @@ impl Driver {
     }
 
     /// A try of a commit has ended, or does not end.
-    pub fn commit_tried(&mut self, job: JobId, tried: CommitTried) {
+    pub(crate) fn commit_tried(&mut self, job: JobId, tried: CommitTried) {
         if self.jobs.late_thread(job) == Some(LateThread::Commit) {
             if let CommitTried::Ended { result, .. } = tried {
                 tracing::warn!(%job, visible = result.is_ok(), "the commit of a job that was given up has ended");
@@ -174,7 +174,7 @@ impl Driver {
     }
 
     /// An operator orders a new try of a commit that waits, or gives the commit up, which ends its job.
-    pub fn decide_commit(&mut self, job: JobId, give_up: bool, answer: Answer<Result<(), Failure>>) {
+    pub(crate) fn decide_commit(&mut self, job: JobId, give_up: bool, answer: Answer<Result<(), Failure>>) {
         if !self.jobs.commit_try(job).is_some_and(TryState::waits) {
             let refused = self.status(job).and_then(|status| {
                 let what = format!("{job} is {}, and has no commit that waits", status.state.as_str());

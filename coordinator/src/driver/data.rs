@@ -12,13 +12,13 @@ use windrow_proto::v1::{self, to_worker::Message as Tell};
 const PLACED_WAIT_MS: u64 = 30_000;
 
 impl Driver {
-    pub fn handle_data(&mut self, message: DataMessage) {
+    pub(crate) fn handle_data(&mut self, message: DataMessage) {
         if let Some(message) = self.hold_early(message) {
             self.answer_data(message);
         }
     }
 
-    pub fn answer_data(&mut self, message: DataMessage) {
+    pub(crate) fn answer_data(&mut self, message: DataMessage) {
         match message {
             DataMessage::BeginPut(begin) => self.waiting_calls.waiting_puts.push(begin),
             DataMessage::CommitPut { put, dataset, placed, answer } => {
@@ -97,7 +97,7 @@ impl Driver {
     }
 
     /// The journal has recorded more changes. Every worker gets their number, so that it recognises an older journal.
-    pub fn count_changes(&mut self, changes: u64) {
+    pub(crate) fn count_changes(&mut self, changes: u64) {
         self.revision += changes;
         let message = v1::Revision { revision: self.revision };
         for worker in self.sessions.workers() {
@@ -106,7 +106,7 @@ impl Driver {
     }
 
     /// Commits puts whose copies workers have reported, and refuses those that have waited for too long.
-    pub fn commit_placed_puts(&mut self) {
+    pub(crate) fn commit_placed_puts(&mut self) {
         let now = self.clock.now();
         for commit in std::mem::take(&mut self.waiting_calls.placing_puts) {
             let CommitPut { put, dataset, placed, answer, until } = commit;
@@ -138,7 +138,7 @@ impl Driver {
     }
 
     /// The time at which the next put that waits for its copies is refused.
-    pub fn placing_deadline(&self) -> Option<Time> {
+    pub(crate) fn placing_deadline(&self) -> Option<Time> {
         self.waiting_calls.placing_puts.iter().map(|commit| commit.until).min()
     }
 
@@ -148,12 +148,12 @@ impl Driver {
         Ok((self.datasets.status(dataset), places.collect()))
     }
 
-    pub fn chunk_addresses(&self, digest: Digest) -> Vec<String> {
+    pub(crate) fn chunk_addresses(&self, digest: Digest) -> Vec<String> {
         let address = |w| self.scheduler.worker_address(w).map(str::to_string);
         self.datasets.holders(digest).filter_map(address).collect()
     }
 
-    pub fn begin_put(&mut self, name: &str, overwrite: bool, replicas: u32) -> Result<PutStart, Failure> {
+    pub(crate) fn begin_put(&mut self, name: &str, overwrite: bool, replicas: u32) -> Result<PutStart, Failure> {
         let (id, workers, replicas) = self.datasets.begin_put(name, overwrite, replicas)?;
         let address = |w: WorkerId| Some((w, self.scheduler.worker_address(w)?.to_string()));
         let workers = workers.into_iter().filter_map(address).collect();

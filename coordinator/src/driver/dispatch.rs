@@ -7,7 +7,7 @@ use windrow_model::JobState;
 use windrow_scheduler::Event;
 
 impl Driver {
-    pub fn handle(&mut self, message: Message) {
+    pub(crate) fn handle(&mut self, message: Message) {
         match message {
             Message::Submit { spec, answer } => self.handle_submit(spec, answer),
             Message::Cancel { job, answer } => self.handle_cancel(job, answer),

@@ -21,7 +21,7 @@ const HELD_BACK_MAX: usize = 1_000;
 
 impl Driver {
     /// Returns a call that can be answered now; holds any other back.
-    pub fn hold_early(&mut self, message: DataMessage) -> Option<DataMessage> {
+    pub(crate) fn hold_early(&mut self, message: DataMessage) -> Option<DataMessage> {
         let since = self.clock.now();
         if self.waiting_calls.held_back.len() >= HELD_BACK_MAX || !self.is_early(&message, since) {
             return Some(message);
@@ -31,7 +31,7 @@ impl Driver {
     }
 
     /// Answers the calls that need not wait any more.
-    pub fn answer_held_back(&mut self) {
+    pub(crate) fn answer_held_back(&mut self) {
         for held in std::mem::take(&mut self.waiting_calls.held_back) {
             match self.is_early(&held.message, held.since) {
                 true => self.waiting_calls.held_back.push(held),
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     /// The latest time at which the next of them is answered.
-    pub fn held_back_deadline(&self) -> Option<Time> {
+    pub(crate) fn held_back_deadline(&self) -> Option<Time> {
         let until = |held: &HeldBack| match held.message {
             DataMessage::AdoptWorker { .. } => BACK_BY,
             DataMessage::Scrubs { .. } if self.awaited_until.is_none() => held.since.plus_ms(FIRST_BEAT_MAX_MS),

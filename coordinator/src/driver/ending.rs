@@ -14,7 +14,7 @@ use windrow_scheduler::Event;
 
 impl Driver {
     /// Cancels a job. Answers when its end is durable; at once if the job has ended or its commit has begun, which is not cancelled.
-    pub fn handle_cancel(&mut self, job: JobId, answer: Answer<Result<(), Failure>>) {
+    pub(crate) fn handle_cancel(&mut self, job: JobId, answer: Answer<Result<(), Failure>>) {
         crashpoint!("cancel.begun");
         let now = self.clock.now();
         if self.job_states.past(job).is_none() && self.scheduler.status(job, now).is_none() {
@@ -25,14 +25,14 @@ impl Driver {
     }
 
     /// Answers now, or when the end of a job that ends is durable.
-    pub fn answer_at_end(&mut self, job: JobId, answer: Answer<Result<(), Failure>>) {
+    pub(crate) fn answer_at_end(&mut self, job: JobId, answer: Answer<Result<(), Failure>>) {
         if let Some(answer) = self.jobs.await_end(job, answer) {
             let _ = answer.send(Ok(()));
         }
     }
 
     /// The scheduler has ended the job. Its result is stored first, unless that was done before its commit began.
-    pub fn job_ended(&mut self, job: JobId, end: End) {
+    pub(crate) fn job_ended(&mut self, job: JobId, end: End) {
         let Some(left) = self.jobs.end(job, end) else {
             return tracing::error!(%job, "a job has ended that is not in the table of jobs");
         };
@@ -45,7 +45,7 @@ impl Driver {
     }
 
     /// Records the end of a job, and its result if it is done. Workers drop what they have of it.
-    pub fn end_job(&mut self, job: JobId) {
+    pub(crate) fn end_job(&mut self, job: JobId) {
         let Some(End { status, workers, collected }) = self.jobs.record_end(job) else { return };
         if status.state == JobState::Done && !collected.is_empty() {
             let result = self.record_result(job, collected);
@@ -85,7 +85,7 @@ impl Driver {
     }
 
     /// What the journal keeps of a job that the scheduler knows.
-    pub fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
+    pub(crate) fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
         let spec = self.scheduler.spec(job)?;
         Some(JobRecord {
             status,
@@ -97,7 +97,7 @@ impl Driver {
     }
 
     /// The end of a job is durable: it is reported, and the job's names and files are released.
-    pub fn end_recorded(&mut self, job: JobId, past: Past, durable: Durable) {
+    pub(crate) fn end_recorded(&mut self, job: JobId, past: Past, durable: Durable) {
         crashpoint!("job.end-recorded");
         // Only what is on record orders the deletion of chunks.
         self.datasets.unpin(job);
@@ -119,7 +119,7 @@ impl Driver {
 
     /// Removes what a job has staged, and the note of it, unless a thread may be staging more: then the note stays until that
     /// thread has returned, or the next start of a coordinator.
-    pub fn remove(&mut self, job: JobId, staging: Vec<StagedSink>, late_thread: Option<LateThread>) {
+    pub(crate) fn remove(&mut self, job: JobId, staging: Vec<StagedSink>, late_thread: Option<LateThread>) {
         let notes = Some(self.notes.clone()).filter(|_| late_thread != Some(LateThread::Plan));
         self.work.spawn_blocking(move || {
             abandon(staging.iter().map(|s| &s.staging));

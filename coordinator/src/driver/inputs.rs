@@ -8,13 +8,13 @@ use windrow_scheduler::Event;
 
 impl Driver {
     /// The datasets that a job reads, kept for it until its end.
-    pub fn pin_datasets(&mut self, job: JobId) -> Result<BTreeMap<String, Dataset>, Failure> {
+    pub(crate) fn pin_datasets(&mut self, job: JobId) -> Result<BTreeMap<String, Dataset>, Failure> {
         let names = self.read_datasets(job);
         self.datasets.pin(job, names.iter().map(String::as_str))
     }
 
     /// The names of the datasets that a job reads.
-    pub fn read_datasets(&self, job: JobId) -> BTreeSet<String> {
+    pub(crate) fn read_datasets(&self, job: JobId) -> BTreeSet<String> {
         let plan = self.scheduler.spec(job).map(|spec| &spec.plan);
         let inputs = plan.into_iter().flat_map(|plan| plan.inputs());
         inputs.filter_map(|input| Location::of(input).dataset()).map(str::to_string).collect()
@@ -22,7 +22,7 @@ impl Driver {
 
     /// Whether a job cannot be planned yet: a chunk that it reads may be on a worker that has not reported it, or a chunk that it is
     /// about to store may be in deletion.
-    pub fn waits_for_datasets(&self, job: JobId) -> bool {
+    pub(crate) fn waits_for_datasets(&self, job: JobId) -> bool {
         let read = self.read_datasets(job);
         let mut sinks = self.scheduler.spec(job).into_iter().flat_map(|spec| &spec.plan.sinks);
         let writes = sinks.any(|sink| sink.location().dataset().is_some());
@@ -32,7 +32,7 @@ impl Driver {
     }
 
     /// Plans the jobs that need not wait for datasets any more.
-    pub fn plan_waiting_jobs(&mut self) {
+    pub(crate) fn plan_waiting_jobs(&mut self) {
         for job in self.jobs.for_datasets() {
             self.start_split(job);
         }
@@ -40,7 +40,7 @@ impl Driver {
     }
 
     /// Fails jobs that read a chunk without a copy.
-    pub fn fail_jobs_without_chunks(&mut self) {
+    pub(crate) fn fail_jobs_without_chunks(&mut self) {
         if self.awaited_until.is_some() {
             // Workers that have the chunks may not be back yet.
             return;
@@ -53,7 +53,7 @@ impl Driver {
     }
 
     /// Notes the workers that hold every dataset chunk of an input chunk: on these its task fetches nothing.
-    pub fn locate(&self, chunk: &mut Chunk) {
+    pub(crate) fn locate(&self, chunk: &mut Chunk) {
         let mut contents = chunk.ranges.iter().filter_map(|r| r.content).peekable();
         if contents.peek().is_none() {
             return;
@@ -67,7 +67,7 @@ impl Driver {
     }
 
     /// The addresses of the task's chunks.
-    pub fn chunk_sources(&self, task: &Task) -> Vec<v1::ChunkSource> {
+    pub(crate) fn chunk_sources(&self, task: &Task) -> Vec<v1::ChunkSource> {
         let ranges = task.inputs.iter().flat_map(|input| match input {
             TaskInput::Chunk(chunk) => &chunk.ranges[..],
             TaskInput::Segments(_) | TaskInput::Inline(_) => &[],

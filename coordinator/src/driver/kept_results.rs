@@ -9,21 +9,21 @@ use windrow_scheduler::Collected;
 
 impl Driver {
     /// Records a result in the journal.
-    pub fn record_result(&self, job: JobId, collected: Collected) -> KeptResult {
+    pub(crate) fn record_result(&self, job: JobId, collected: Collected) -> KeptResult {
         let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
         self.journal.note(Record::Collected(job, Box::new(result.clone())));
         result
     }
 
     /// A client has read the result of a job: it may give way to others now.
-    pub fn fetched(&mut self, job: JobId) {
+    pub(crate) fn fetched(&mut self, job: JobId) {
         if let Some(result) = self.results.fetched(job) {
             self.journal.note(Record::Collected(job, Box::new(result)));
         }
     }
 
     /// Drops expired results.
-    pub fn expire_results(&mut self) {
+    pub(crate) fn expire_results(&mut self) {
         for job in self.results.expire(self.clock.now()) {
             tracing::info!(%job, "collected result expired");
             self.journal.note(Record::ResultForgotten(job));
@@ -32,7 +32,7 @@ impl Driver {
     }
 
     /// Forgets the oldest ended jobs beyond the number that lists show. Those whose result no client has fetched go last.
-    pub fn forget_old_jobs(&mut self) {
+    pub(crate) fn forget_old_jobs(&mut self) {
         while self.job_states.is_beyond(Bound::Once) {
             let waits = |job| self.results.get(job).is_some_and(|result| !result.fetched);
             let oldest = match self.job_states.forget_oldest(|job| !waits(job)) {

@@ -11,7 +11,7 @@ use windrow_scheduler::Event;
 
 impl Driver {
     /// Takes the names of a job's outputs that are datasets: all of them, or none.
-    pub fn begin_outputs(&mut self, job: JobId) -> Result<Outputs, Failure> {
+    pub(crate) fn begin_outputs(&mut self, job: JobId) -> Result<Outputs, Failure> {
         let sinks = self.scheduler.spec(job).map(|spec| spec.plan.sinks.clone()).unwrap_or_default();
         let mut outputs = Outputs::new();
         for (index, sink) in (0u32..).zip(&sinks) {
@@ -36,7 +36,7 @@ impl Driver {
     }
 
     /// A granted attempt has left its parts on its worker.
-    pub fn keep_outputs(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
+    pub(crate) fn keep_outputs(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
         for (sink, chunk) in chunks.iter().copied() {
             if self.jobs.keep_chunk(sink, attempt, chunk) {
                 self.datasets.keep_output(attempt.task.job, worker, chunk);
@@ -46,7 +46,7 @@ impl Driver {
 
     /// Commits jobs whose output chunks each have a holder, and fails those that have lost every copy of one. Each chunk had all
     /// possible copies before (`publishing.rs`).
-    pub fn commit_ready_jobs(&mut self) {
+    pub(crate) fn commit_ready_jobs(&mut self) {
         if self.awaited_until.is_some() {
             // Workers that have the chunks may not be back yet.
             return;
@@ -67,7 +67,7 @@ impl Driver {
     }
 
     /// The folders of a job are visible; now its datasets are recorded, and then it is done.
-    pub fn record_outputs(&mut self, job: JobId) {
+    pub(crate) fn record_outputs(&mut self, job: JobId) {
         let sinks = self.scheduler.spec(job).map(|spec| spec.plan.sinks.clone()).unwrap_or_default();
         let replicas = self.datasets.usual_replicas();
         let mut recording = Vec::new();
@@ -102,7 +102,7 @@ impl Driver {
         self.journal.record(Record::Outputs(job, recording), done);
     }
 
-    pub fn outputs_recorded(&mut self, job: JobId, datasets: Vec<Dataset>, result: Result<(), Failure>) {
+    pub(crate) fn outputs_recorded(&mut self, job: JobId, datasets: Vec<Dataset>, result: Result<(), Failure>) {
         if result.is_ok() {
             self.count_changes(1);
         }

@@ -17,7 +17,7 @@ impl Driver {
     /// A try is on record before it begins, so that a job which ends the coordinator is not tried without end. The first try of a
     /// new job is noted in a file, which survives the process, and begins while its submit is on the way to the journal. If that
     /// ended the coordinator too early, the next submit of the job waits until it is durable.
-    pub fn start_split(&mut self, job: JobId) {
+    pub(crate) fn start_split(&mut self, job: JobId) {
         if !self.jobs.is_waiting(job) {
             return;
         }
@@ -49,7 +49,7 @@ impl Driver {
     }
 
     /// Starts the thread of a plan that waited for this record.
-    pub fn split(&mut self, job: JobId, durable: Awaited) {
+    pub(crate) fn split(&mut self, job: JobId, durable: Awaited) {
         let Some(spec) = self.scheduler.spec(job) else { return };
         let Some((datasets, steps)) = self.jobs.begin_split(job, durable) else { return };
         let spec = spec.clone();
@@ -77,7 +77,7 @@ impl Driver {
     }
 
     /// The thread has returned: every worker is asked whether it sees the files.
-    pub fn handle_split(&mut self, job: JobId, result: Result<SplitJob, Failure>) {
+    pub(crate) fn handle_split(&mut self, job: JobId, result: Result<SplitJob, Failure>) {
         let split = match result {
             Ok(split) => split,
             Err(failure) => {
@@ -103,7 +103,7 @@ impl Driver {
     }
 
     /// Starts the job when every asked worker has answered or its deadline has passed.
-    pub fn plan_if_checked(&mut self, job: JobId) {
+    pub(crate) fn plan_if_checked(&mut self, job: JobId) {
         let left_out = match self.checks.take_checked(job) {
             Some(Checked::Passed(left_out)) => left_out,
             Some(Checked::Failed(failure)) => return self.step(Event::PlanFailed { job, failure }),
@@ -125,13 +125,13 @@ impl Driver {
     }
 
     /// The job gives no tasks to a worker that does not see its files.
-    pub fn leave_out(&mut self, job: JobId, worker: WorkerId, failure: Failure) {
+    pub(crate) fn leave_out(&mut self, job: JobId, worker: WorkerId, failure: Failure) {
         tracing::warn!(%job, %worker, "the worker is left out of the job: {failure}");
         self.step(Event::LeftOut { job, worker, failure });
     }
 
     /// The thread of a job that has ended has returned. What it has staged is removed when the end is durable.
-    pub fn thread_returned(&mut self, job: JobId, staging: Vec<StagedSink>) {
+    pub(crate) fn thread_returned(&mut self, job: JobId, staging: Vec<StagedSink>) {
         if let Some(staging) = self.jobs.returned(job, staging) {
             self.claims.release(job);
             self.remove(job, staging, None);

@@ -10,7 +10,7 @@ use windrow_scheduler::Event;
 
 impl Driver {
     /// A granted attempt has placed its parts. May be reported again.
-    pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
+    pub(crate) fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
         self.note_alive(worker);
         // The chunks of an attempt that does not publish on this worker are not kept. The scheduler decides about the attempt.
         if !self.scheduler.is_publishing(worker, attempt) {
@@ -24,7 +24,7 @@ impl Driver {
     }
 
     /// Reports attempts as published whose chunks have all the copies that can be expected.
-    pub fn finish_copied_attempts(&mut self) {
+    pub(crate) fn finish_copied_attempts(&mut self) {
         if self.awaited_until.is_some() {
             // Workers that are to take copies may not be back yet.
             return;

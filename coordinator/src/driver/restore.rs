@@ -13,7 +13,7 @@ use windrow_scheduler::Event;
 pub(crate) const AWAITED_MS: u64 = 6_000;
 
 impl Driver {
-    pub fn restore(&mut self, jobs: Vec<RecoveredJob>) {
+    pub(crate) fn restore(&mut self, jobs: Vec<RecoveredJob>) {
         // First: a restored job may look for its datasets at once.
         let now = self.clock.now();
         if !self.members.is_empty() {

@@ -10,14 +10,14 @@ use windrow_scheduler::{Collected, Event};
 
 impl Driver {
     /// Every task of the job is done.
-    pub fn tasks_done(&mut self, job: JobId, commit: Commit, collected: Collected) {
+    pub(crate) fn tasks_done(&mut self, job: JobId, commit: Commit, collected: Collected) {
         if self.jobs.seal(job, commit, collected).is_some() {
             self.store_collected(job);
         }
     }
 
     /// The result is stored: records it, and the beginning of the commit.
-    pub fn seal(&mut self, job: JobId) {
+    pub(crate) fn seal(&mut self, job: JobId) {
         let Some((collected, tries)) = self.jobs.begin_commit(job) else { return };
         if !collected.is_empty() {
             self.record_result(job, collected);
@@ -33,14 +33,14 @@ impl Driver {
     }
 
     /// Records a number of tries that has changed.
-    pub fn note_tries(&self, job: JobId, tries: Option<u32>) {
+    pub(crate) fn note_tries(&self, job: JobId, tries: Option<u32>) {
         if let Some(tries) = tries {
             self.journal.note(Record::Tries(job, tries));
         }
     }
 
     /// The beginning of the commit is durable, or could not be recorded.
-    pub fn sealed(&mut self, job: JobId, result: Result<Durable, Failure>) {
+    pub(crate) fn sealed(&mut self, job: JobId, result: Result<Durable, Failure>) {
         match result {
             Ok(durable) => {
                 self.job_states.advance(job, JobState::Committing, durable);

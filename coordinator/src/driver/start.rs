@@ -44,7 +44,7 @@ pub(crate) struct Start {
 }
 
 impl Driver {
-    pub fn new(start: Start, mailbox: Mailbox) -> Self {
+    pub(crate) fn new(start: Start, mailbox: Mailbox) -> Self {
         let config = windrow_scheduler::Config {
             lease_ms: start.lease_ms,
             unschedulable_after_ms: start.unschedulable_after_ms,

@@ -14,7 +14,7 @@ use windrow_scheduler::Event;
 const SPECS_BYTES_MAX: usize = 1 << 30;
 
 impl Driver {
-    pub fn handle_submit(&mut self, spec: Box<JobSpec>, answer: Answer<Result<(), Failure>>) {
+    pub(crate) fn handle_submit(&mut self, spec: Box<JobSpec>, answer: Answer<Result<(), Failure>>) {
         let job = spec.id;
         let digest = spec_digest(&spec);
         if self.spec_digest_of(job).is_some_and(|known| known != digest) {
@@ -80,7 +80,7 @@ impl Driver {
     }
 
     /// A submit is on record, this one or an earlier one of the same job.
-    pub fn submit_recorded(&mut self, job: JobId, answer: Answer<Result<(), Failure>>, durable: Durable) {
+    pub(crate) fn submit_recorded(&mut self, job: JobId, answer: Answer<Result<(), Failure>>, durable: Durable) {
         if self.jobs.is_active(job) || self.jobs.is_ending(job) {
             self.job_states.advance(job, JobState::Planning, durable);
             self.watchers.touch();

@@ -15,7 +15,7 @@ use windrow_scheduler::Event;
 const GRACE_MS: u64 = 500;
 
 impl Driver {
-    pub fn handle_drain(&mut self, worker: WorkerId) -> Result<(), Failure> {
+    pub(crate) fn handle_drain(&mut self, worker: WorkerId) -> Result<(), Failure> {
         if self.scheduler.worker_address(worker).is_none() {
             return Err(Failure::new(Code::WorkerNotFound, format!("there is no {worker}")));
         }
@@ -25,7 +25,7 @@ impl Driver {
         Ok(())
     }
 
-    pub fn handle_session_began(
+    pub(crate) fn handle_session_began(
         &mut self,
         node: NodeInfo,
         process: u64,
@@ -90,7 +90,7 @@ impl Driver {
     }
 
     /// Whether a worker's folder belongs to this cluster. While one has seen a newer journal, nothing is deleted.
-    pub fn admit(&mut self, node: &NodeInfo, inventory: &Inventory) -> Result<(), Failure> {
+    pub(crate) fn admit(&mut self, node: &NodeInfo, inventory: &Inventory) -> Result<(), Failure> {
         let Inventory { folder, chunks, .. } = inventory;
         let is_known = |digest: &Digest| self.datasets.is_known(digest);
         let verdict = self.membership.judge(node, *folder, chunks, self.revision, is_known);
@@ -119,18 +119,18 @@ impl Driver {
     }
 
     /// The scheduler takes no more reports of the worker until it registers again: the copies of chunks on it count no more.
-    pub fn worker_lost(&mut self, worker: WorkerId) {
+    pub(crate) fn worker_lost(&mut self, worker: WorkerId) {
         self.datasets.worker_left(worker, self.clock.now());
         self.scrubs.remove(&worker);
     }
 
-    pub fn forget_member(&mut self, worker: WorkerId) {
+    pub(crate) fn forget_member(&mut self, worker: WorkerId) {
         if self.members.remove(&worker) {
             self.journal.note(Record::Worker(worker, false));
         }
     }
 
-    pub fn handle_report(&mut self, session: SessionId, worker: WorkerId, report: Report) {
+    pub(crate) fn handle_report(&mut self, session: SessionId, worker: WorkerId, report: Report) {
         if !self.sessions.is_current(worker, session) {
             return;
         }
@@ -175,11 +175,11 @@ impl Driver {
     }
 
     /// A worker has sent something that the scheduler does not see.
-    pub fn note_alive(&mut self, worker: WorkerId) {
+    pub(crate) fn note_alive(&mut self, worker: WorkerId) {
         self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
     }
 
-    pub fn handle_session_ended(&mut self, session: SessionId, worker: WorkerId) {
+    pub(crate) fn handle_session_ended(&mut self, session: SessionId, worker: WorkerId) {
         if !self.sessions.is_current(worker, session) {
             return;
         }
@@ -191,7 +191,7 @@ impl Driver {
         self.sessions.leaves_at(worker, self.clock.now().plus_ms(grace));
     }
 
-    pub fn drop_checks_of(&mut self, worker: WorkerId) {
+    pub(crate) fn drop_checks_of(&mut self, worker: WorkerId) {
         for job in self.checks.worker_gone(worker) {
             self.plan_if_checked(job);
         }

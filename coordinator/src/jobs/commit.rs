@@ -62,17 +62,17 @@ pub(crate) enum TryState {
 
 impl TryState {
     /// Whether a thread works on the commit or hangs.
-    pub fn has_thread(self) -> bool {
+    pub(crate) fn has_thread(self) -> bool {
         matches!(self, TryState::Runs { .. } | TryState::Hangs)
     }
 
     /// Whether the status says what the commit waits for, and an operator may decide.
-    pub fn waits(self) -> bool {
+    pub(crate) fn waits(self) -> bool {
         self != TryState::Runs { waits: false }
     }
 
     /// Whether the journal counts this try as one that may end the coordinator.
-    pub fn is_counted(self) -> bool {
+    pub(crate) fn is_counted(self) -> bool {
         matches!(self, TryState::Runs { .. })
     }
 }
@@ -85,19 +85,19 @@ pub(crate) struct CommitWork {
 }
 
 impl FolderCommit {
-    pub fn new(commit: Commit, state: TryState) -> FolderCommit {
+    pub(super) fn new(commit: Commit, state: TryState) -> FolderCommit {
         FolderCommit { commit: Arc::new(commit), state, backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX) }
     }
 
     /// Pauses until the next try.
-    pub fn pause(&mut self, now: Time) {
+    pub(super) fn pause(&mut self, now: Time) {
         self.state = TryState::Paused { until: now.plus_ms(self.backoff.next_delay().as_millis() as u64) };
     }
 }
 
 impl Committing {
     /// See [`super::JobPhase::counts_try`].
-    pub fn counts_try(&self) -> bool {
+    pub(super) fn counts_try(&self) -> bool {
         match &self.step {
             CommitStep::Chunks { held, .. } => held.is_none(),
             CommitStep::Folders(folders) => folders.state.is_counted(),
@@ -106,7 +106,7 @@ impl Committing {
     }
 
     /// The folders' commit, if it is the present step.
-    pub fn folders(&self) -> Option<&FolderCommit> {
+    pub(super) fn folders(&self) -> Option<&FolderCommit> {
         match &self.step {
             CommitStep::Folders(folders) => Some(folders),
             _ => None,

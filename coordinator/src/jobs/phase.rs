@@ -110,7 +110,7 @@ pub(crate) enum LateThread {
 
 impl JobPhase {
     /// Whether the journal has not been given the end. A restart of the coordinator continues such a job.
-    pub fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         match self {
             JobPhase::Ending(ending) => matches!(ending.step, EndStep::Storing(_)),
             JobPhase::Ended(_) => false,
@@ -119,7 +119,7 @@ impl JobPhase {
     }
 
     /// The places of the outputs, from the end of the split to the end of the job.
-    pub fn prepared(&self) -> Option<&Prepared> {
+    pub(super) fn prepared(&self) -> Option<&Prepared> {
         match self {
             JobPhase::Checking { prepared, .. } => Some(prepared),
             JobPhase::Running(running) => Some(&running.prepared),
@@ -130,7 +130,7 @@ impl JobPhase {
     }
 
     /// All staging folders that the job has now.
-    pub fn into_staging(self) -> Vec<StagedSink> {
+    pub(super) fn into_staging(self) -> Vec<StagedSink> {
         match self {
             JobPhase::Checking { prepared, .. } => prepared.staging,
             JobPhase::Running(running) => running.prepared.staging,
@@ -143,7 +143,7 @@ impl JobPhase {
 
     /// Whether the journal's count of tries includes one that is under way: one that counts as a crash if the coordinator ends
     /// before it does.
-    pub fn counts_try(&self) -> bool {
+    pub(super) fn counts_try(&self) -> bool {
         match self {
             JobPhase::Sealing(Sealing { earlier: Some(EarlierCommit { held: Some(_), .. }), .. }) => false,
             JobPhase::Committing(committing) => committing.counts_try(),

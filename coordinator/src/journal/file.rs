@@ -13,16 +13,16 @@ use windrow_format::{private, regular_file};
 
 /// An open file.
 #[derive(Debug)]
-pub struct JournalFile(FileBackend, InPlace);
+pub(super) struct JournalFile(FileBackend, InPlace);
 
 impl JournalFile {
     /// A file that must not exist yet.
-    pub fn create(path: &Path) -> Result<Self, DatabaseError> {
+    pub(super) fn create(path: &Path) -> Result<Self, DatabaseError> {
         Self::around(path, private::create_new(path)?)
     }
 
     /// A file that has content: the library would take an empty one for a new one.
-    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+    pub(super) fn open(path: &Path) -> Result<Self, DatabaseError> {
         let file = regular_file::open_with(File::options().read(true).write(true), path)?;
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty").into());
@@ -36,7 +36,7 @@ impl JournalFile {
     }
 
     /// The identity of the file and the path at which it was opened.
-    pub fn place(&self) -> InPlace {
+    pub(super) fn place(&self) -> InPlace {
         self.1.clone()
     }
 }

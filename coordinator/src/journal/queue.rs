@@ -55,7 +55,7 @@ pub(crate) struct JournalThread(JoinHandle<()>);
 impl Journal {
     /// Starts the thread. The receiver gets the error if a write fails: the content of the disk is known only to the next process
     /// that opens it, so this one must end.
-    pub fn start(store: Box<dyn JobStore>) -> Result<(Journal, JournalThread, oneshot::Receiver<Error>), Error> {
+    pub(crate) fn start(store: Box<dyn JobStore>) -> Result<(Journal, JournalThread, oneshot::Receiver<Error>), Error> {
         let (queue, records) = mpsc::channel();
         let (broken, breaks) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -66,23 +66,23 @@ impl Journal {
     }
 
     /// Returns at once; records are written in the order of these calls.
-    pub fn record(&self, record: Record, done: Done) {
+    pub(crate) fn record(&self, record: Record, done: Done) {
         // Not called here if the thread has ended: it may block, and the driver must not.
         self.send(Some(record), Some(done), true);
     }
 
     /// Calls `done` when everything is durable that was given before.
-    pub fn after_all(&self, done: Done) {
+    pub(crate) fn after_all(&self, done: Done) {
         self.send(None, Some(done), true);
     }
 
     /// Queues a record that is not urgent; `done` is called when it is durable.
-    pub fn note_then(&self, record: Record, done: Done) {
+    pub(crate) fn note_then(&self, record: Record, done: Done) {
         self.send(Some(record), Some(done), false);
     }
 
     /// Queues a record that no caller waits for.
-    pub fn note(&self, record: Record) {
+    pub(crate) fn note(&self, record: Record) {
         // Without the thread the coordinator ends.
         self.send(Some(record), None, false);
     }
@@ -92,14 +92,14 @@ impl Journal {
     }
 
     /// Takes a copy of all that was recorded before this call. Returns at once.
-    pub fn snapshot(&self, take: TakeSnapshot) {
+    pub(crate) fn snapshot(&self, take: TakeSnapshot) {
         let _ = self.queue.send(Queued::Snapshot(take));
     }
 }
 
 impl JournalThread {
     /// Waits until everything is written.
-    pub fn join(self) {
+    pub(crate) fn join(self) {
         if self.0.join().is_err() {
             tracing::error!("the journal's thread panicked");
         }

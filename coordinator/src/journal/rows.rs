@@ -10,22 +10,22 @@ use windrow_proto::v1;
 use windrow_scheduler::{Cause, CollectedBlob, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
 
 /// Why a row does not read.
-pub type Wrong = String;
+pub(super) type Wrong = String;
 
-pub fn encode_spec(spec: &JobSpec) -> Vec<u8> {
+pub(super) fn encode_spec(spec: &JobSpec) -> Vec<u8> {
     v1::JobSpec::from(spec.clone()).encode_to_vec()
 }
 
 /// The digest of a spec in its form on the wire.
-pub fn spec_digest(spec: &JobSpec) -> Digest {
+pub(crate) fn spec_digest(spec: &JobSpec) -> Digest {
     Digest::of(&encode_spec(spec))
 }
 
-pub fn decode_spec(bytes: &[u8]) -> Result<JobSpec, Wrong> {
+pub(super) fn decode_spec(bytes: &[u8]) -> Result<JobSpec, Wrong> {
     message::<v1::JobSpec>(bytes)?.try_into().map_err(wrong)
 }
 
-pub fn encode_split(split: &RestoredSplit) -> Vec<u8> {
+pub(super) fn encode_split(split: &RestoredSplit) -> Vec<u8> {
     let stage = |s: &StageChunks| v1::JournalStage {
         stage: s.stage.0,
         chunks: s.chunks.iter().map(|c| c.clone().into()).collect(),
@@ -34,7 +34,7 @@ pub fn encode_split(split: &RestoredSplit) -> Vec<u8> {
     v1::JournalSplit { epoch: split.epoch.0, input_bytes: split.input_bytes, stages }.encode_to_vec()
 }
 
-pub fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
+pub(super) fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
     let split = message::<v1::JournalSplit>(bytes)?;
     let stage = |s: v1::JournalStage| {
         let chunks = s.chunks.into_iter().map(|c| c.try_into().map_err(wrong)).collect::<Result<_, _>>()?;
@@ -44,7 +44,7 @@ pub fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
     Ok(RestoredSplit { epoch: Epoch(split.epoch), input_bytes: split.input_bytes, stages })
 }
 
-pub fn encode_published(published: &PublishedTask) -> Vec<u8> {
+pub(super) fn encode_published(published: &PublishedTask) -> Vec<u8> {
     let PublishedTask { task, chunks } = published;
     let chunk = |(sink, c): &(u32, DatasetChunk)| v1::PublishedChunk {
         sink: *sink,
@@ -60,7 +60,7 @@ pub fn encode_published(published: &PublishedTask) -> Vec<u8> {
     .encode_to_vec()
 }
 
-pub fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
+pub(super) fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
     let published = message::<v1::JournalPublished>(bytes)?;
     let task = RestoredTask {
         worker: published.worker.ok_or("no worker")?.try_into().map_err(wrong)?,
@@ -74,7 +74,7 @@ pub fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
     Ok(PublishedTask { task, chunks: published.chunks.into_iter().map(chunk).collect::<Result<_, _>>()? })
 }
 
-pub fn encode_collected(result: &KeptResult) -> Vec<u8> {
+pub(super) fn encode_collected(result: &KeptResult) -> Vec<u8> {
     let collect = |(name, blobs): &(String, Vec<CollectedBlob>)| {
         let mut row = v1::JournalCollect { name: name.clone(), ..Default::default() };
         for blob in blobs {
@@ -93,7 +93,7 @@ pub fn encode_collected(result: &KeptResult) -> Vec<u8> {
     .encode_to_vec()
 }
 
-pub fn decode_collected(bytes: &[u8]) -> Result<KeptResult, Wrong> {
+pub(super) fn decode_collected(bytes: &[u8]) -> Result<KeptResult, Wrong> {
     let collect = |c: v1::JournalCollect| {
         let inline = c.blobs.into_iter().map(|bytes| Ok(CollectedBlob::Inline(bytes)));
         let stored = c.stored.into_iter().map(|blob| Ok(CollectedBlob::Stored(blob.try_into().map_err(wrong)?)));
@@ -104,7 +104,7 @@ pub fn decode_collected(bytes: &[u8]) -> Result<KeptResult, Wrong> {
     Ok(KeptResult { collected, ended_unix_ms, fetched })
 }
 
-pub fn encode_epoch(record: &EpochRecord) -> [u8; 17] {
+pub(super) fn encode_epoch(record: &EpochRecord) -> [u8; 17] {
     let mut row = [0; 17];
     row[..8].copy_from_slice(&record.nonce.to_le_bytes());
     row[8..16].copy_from_slice(&record.revision.to_le_bytes());
@@ -112,7 +112,7 @@ pub fn encode_epoch(record: &EpochRecord) -> [u8; 17] {
     row
 }
 
-pub fn decode_epoch(row: &[u8]) -> Option<EpochRecord> {
+pub(super) fn decode_epoch(row: &[u8]) -> Option<EpochRecord> {
     let (nonce, rest) = row.split_first_chunk::<8>()?;
     let (revision, rest) = rest.split_first_chunk::<8>()?;
     let &[restored] = rest else { return None };
@@ -121,7 +121,7 @@ pub fn decode_epoch(row: &[u8]) -> Option<EpochRecord> {
 }
 
 /// A byte for the kind, and a number.
-pub fn encode_wait(wait: Wait) -> [u8; 9] {
+pub(super) fn encode_wait(wait: Wait) -> [u8; 9] {
     let (kind, number) = match wait {
         Wait::Since(at) => (0, at),
         Wait::Paused(ms) => (1, ms),
@@ -131,7 +131,7 @@ pub fn encode_wait(wait: Wait) -> [u8; 9] {
     row
 }
 
-pub fn decode_wait(row: &[u8]) -> Option<Wait> {
+pub(super) fn decode_wait(row: &[u8]) -> Option<Wait> {
     let (kind, number) = row.split_first()?;
     let number = u64::from_le_bytes(number.try_into().ok()?);
     match kind {
@@ -141,7 +141,7 @@ pub fn decode_wait(row: &[u8]) -> Option<Wait> {
     }
 }
 
-pub fn encode_uncharged(tally: &Tally) -> Vec<u8> {
+pub(super) fn encode_uncharged(tally: &Tally) -> Vec<u8> {
     let count = |(cause, n): &(Cause, u32)| v1::UnchargedCount { cause: cause.as_str().to_string(), count: *n };
     let loss =
         |l: &Loss| v1::UnchargedLoss { worker: Some(l.worker.into()), attempt: Some(l.attempt.into()), alone: l.alone };
@@ -150,7 +150,7 @@ pub fn encode_uncharged(tally: &Tally) -> Vec<u8> {
 }
 
 /// A cause that this release does not know is left out.
-pub fn decode_uncharged(bytes: &[u8]) -> Result<Tally, Wrong> {
+pub(super) fn decode_uncharged(bytes: &[u8]) -> Result<Tally, Wrong> {
     let v1::JournalUncharged { counts, losses } = message(bytes)?;
     let counts = counts.into_iter().filter_map(|c| Some((Cause::parse(&c.cause)?, c.count))).collect();
     let loss = |l: v1::UnchargedLoss| {
@@ -184,12 +184,12 @@ fn check<T: Debug + PartialEq, E: Debug + PartialEq>(
 }
 
 /// Rows of a job sort by stage and task.
-pub fn published_key(published: &PublishedTask) -> Vec<u8> {
+pub(super) fn published_key(published: &PublishedTask) -> Vec<u8> {
     task_key(published.task.attempt.task)
 }
 
 /// Rows of bad records sort by task, then by place.
-pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
+pub(super) fn bad_key(bad: &BadRecord) -> Vec<u8> {
     let mut key = task_key(bad.task);
     key.extend_from_slice(&bad.record.range.to_be_bytes());
     key.extend_from_slice(&bad.record.offset.to_be_bytes());
@@ -197,14 +197,14 @@ pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
 }
 
 /// The task of a key; `None` if the key is invalid.
-pub fn task_of(key: &[u8]) -> Option<TaskId> {
+pub(super) fn task_of(key: &[u8]) -> Option<TaskId> {
     let (job, rest) = key.split_first_chunk::<16>()?;
     let (stage, index) = rest.split_first_chunk::<4>()?;
     let index = u32::from_be_bytes(index.try_into().ok()?);
     Some(TaskId { job: JobId::from_bytes(*job), stage: StageId(u32::from_be_bytes(*stage)), index })
 }
 
-pub fn task_key(task: TaskId) -> Vec<u8> {
+pub(super) fn task_key(task: TaskId) -> Vec<u8> {
     let mut key = task.job.as_bytes().to_vec();
     key.extend_from_slice(&task.stage.0.to_be_bytes());
     key.extend_from_slice(&task.index.to_be_bytes());
@@ -212,7 +212,7 @@ pub fn task_key(task: TaskId) -> Vec<u8> {
 }
 
 /// Bounds of the keys that rows of this job can have: of two keys, one that begins the other sorts first.
-pub fn keys_of(job: JobId) -> ([u8; 16], [u8; 40]) {
+pub(super) fn keys_of(job: JobId) -> ([u8; 16], [u8; 40]) {
     let mut last = [0xff; 40];
     last[..16].copy_from_slice(job.as_bytes());
     (*job.as_bytes(), last)

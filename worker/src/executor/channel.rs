@@ -14,17 +14,17 @@ use windrow_proto::{FrameDecoder, FrameError, encode_frame};
 
 /// The receiving side of an executor's socket.
 #[derive(Debug)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     half: OwnedReadHalf,
     decoder: FrameDecoder,
 }
 
 /// The sending side. Dropping it closes the direction, which asks the executor to end.
 #[derive(Debug)]
-pub struct Sender(mpsc::UnboundedSender<Vec<u8>>);
+pub(crate) struct Sender(mpsc::UnboundedSender<Vec<u8>>);
 
 /// Both ends of an executor's socket.
-pub fn open(socket: StdStream) -> std::io::Result<(Sender, Receiver)> {
+pub(crate) fn open(socket: StdStream) -> std::io::Result<(Sender, Receiver)> {
     socket.set_nonblocking(true)?;
     let (read, write) = UnixStream::from_std(socket)?.into_split();
     let (sender, queue) = mpsc::unbounded_channel();
@@ -44,7 +44,7 @@ async fn drive_writes(mut half: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiv
 impl Sender {
     /// Queues one message; it is lost if the executor is gone, whose end is reported separately. The queue is bounded
     /// by the assigned tasks.
-    pub fn send(&self, message: &ToExecutor) -> Result<(), FrameError> {
+    pub(crate) fn send(&self, message: &ToExecutor) -> Result<(), FrameError> {
         let _ = self.0.send(encode_frame(message)?);
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Sender {
 
 impl Receiver {
     /// The next message; `None` when the executor has closed its end. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Option<FromExecutor>, FrameError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<FromExecutor>, FrameError> {
         loop {
             if let Some(message) = self.decoder.next_frame()? {
                 return Ok(Some(message));

@@ -38,7 +38,7 @@ impl From<Left> for v1::LeftAttempt {
 }
 
 /// Reads excerpts of the records, within a time limit: their storage may not answer.
-pub async fn with_excerpts(left: Vec<Left>) -> Vec<Left> {
+pub(crate) async fn with_excerpts(left: Vec<Left>) -> Vec<Left> {
     if left.is_empty() {
         return left;
     }
@@ -55,14 +55,14 @@ pub async fn with_excerpts(left: Vec<Left>) -> Vec<Left> {
 
 /// The folder of the crumb files; absent if they are anonymous.
 #[derive(Debug)]
-pub struct CrumbFolder {
+pub(crate) struct CrumbFolder {
     folder: Option<PathBuf>,
     next: AtomicU64,
 }
 
 impl CrumbFolder {
     /// Takes over the folder and reads the crumbs that executors of the last incarnation left in it.
-    pub fn open(folder: PathBuf) -> (CrumbFolder, Vec<Left>) {
+    pub(crate) fn open(folder: PathBuf) -> (CrumbFolder, Vec<Left>) {
         let left = read_all(&folder);
         let usable = match windrow_store::remove_tree(&folder) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -77,12 +77,12 @@ impl CrumbFolder {
 
     /// Anonymous memory.
     #[cfg(test)]
-    pub fn unnamed() -> CrumbFolder {
+    pub(crate) fn unnamed() -> CrumbFolder {
         CrumbFolder { folder: None, next: AtomicU64::new(0) }
     }
 
     /// Memory for one executor.
-    pub fn make(&self) -> io::Result<CrumbFile> {
+    pub(crate) fn make(&self) -> io::Result<CrumbFile> {
         let named = self.folder.as_ref().map(|folder| {
             let path = folder.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -101,18 +101,18 @@ impl CrumbFolder {
 
 /// One executor's memory; the file is deleted when this is dropped.
 #[derive(Debug)]
-pub struct CrumbFile {
+pub(crate) struct CrumbFile {
     file: File,
     path: Option<PathBuf>,
 }
 
 impl CrumbFile {
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Whether the executor has begun to use it.
-    pub fn is_in_use(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         let mut first = [0; 8];
         self.file.read_exact_at(&mut first, 0).is_ok() && first != [0; 8]
     }

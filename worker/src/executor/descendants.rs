@@ -13,42 +13,42 @@ use windrow_format::regular_file;
 use windrow_model::WorkerId;
 
 /// The variable that marks an executor and all that it starts.
-pub use windrow_model::environment::EXECUTOR_VARIABLE as VARIABLE;
+pub(crate) use windrow_model::environment::EXECUTOR_VARIABLE as VARIABLE;
 /// Bound on rounds of killing; they stop as soon as nothing is found.
 const ROUNDS_MAX: u32 = 1_000;
 
 /// The value that marks one executor in its environment; unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark(String);
+pub(crate) struct Mark(String);
 
 impl Mark {
     /// The variable's value.
-    pub fn value(&self) -> &str {
+    pub(crate) fn value(&self) -> &str {
         &self.0
     }
 }
 
 /// The marks of the executors of one worker process; those of its other incarnations differ.
 #[derive(Clone, Debug)]
-pub struct Marks {
+pub(crate) struct Marks {
     worker: WorkerId,
     process: uuid::Uuid,
 }
 
 impl Marks {
     /// Marks for a new process of this worker.
-    pub fn new(worker: WorkerId) -> Marks {
+    pub(crate) fn new(worker: WorkerId) -> Marks {
         Marks { worker, process: uuid::Uuid::new_v4() }
     }
 
     /// A new unique mark.
-    pub fn next(&self) -> Mark {
+    pub(crate) fn next(&self) -> Mark {
         Mark(format!("{}/{}/{}", self.worker, self.process.simple(), uuid::Uuid::new_v4().simple()))
     }
 
     /// Kills the descendants that executors of earlier incarnations left; executors of this one may run meanwhile. The
     /// worker's data folder must be locked, so that no other incarnation runs.
-    pub fn kill_leftovers(&self) {
+    pub(crate) fn kill_leftovers(&self) {
         let workers = format!("{VARIABLE}={}/", self.worker);
         let this_process = format!("{workers}{}/", self.process.simple());
         let is_left =
@@ -77,7 +77,7 @@ struct Stat {
 }
 
 /// Kills the running descendants of the executor `pid` with this mark, but not the executor itself.
-pub fn kill(pid: Pid, mark: &Mark) {
+pub(crate) fn kill(pid: Pid, mark: &Mark) {
     let own = pid.as_raw_nonzero().get();
     let marked = format!("{VARIABLE}={}", mark.0);
     kill_all(|p, all| {

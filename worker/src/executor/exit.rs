@@ -16,7 +16,7 @@ const CANNOT_START: [i32; 2] = [126, 127];
 
 /// Counts of the kernel's out-of-memory kills, and the peak memory of one executor.
 #[derive(Debug)]
-pub struct MemoryWatch {
+pub(crate) struct MemoryWatch {
     group: Option<PathBuf>,
     kills_before: u64,
     peak_bytes: u64,
@@ -26,14 +26,14 @@ pub struct MemoryWatch {
 
 impl MemoryWatch {
     /// Takes the current counts.
-    pub fn start(own_limit_bytes: Option<u64>) -> Self {
+    pub(crate) fn start(own_limit_bytes: Option<u64>) -> Self {
         let group = own_cgroup();
         let kills_before = kills(group.as_ref());
         MemoryWatch { group, kills_before, peak_bytes: 0, own_limit_bytes }
     }
 
     /// Samples the peak memory of the process.
-    pub fn sample(&mut self, pid: Pid) {
+    pub(crate) fn sample(&mut self, pid: Pid) {
         let Ok(status) = regular_file::read_note(format!("/proc/{}/status", pid.as_raw_nonzero())) else { return };
         if let Some(kib) = field(&status, "VmHWM:") {
             self.peak_bytes = self.peak_bytes.max(kib * 1024);
@@ -100,7 +100,7 @@ fn kills(group: Option<&PathBuf>) -> u64 {
 }
 
 /// Classifies the end of an executor. `killed_by_worker`: this worker killed it or asked it to end.
-pub fn explain(
+pub(crate) fn explain(
     status: ExitStatus,
     was_ready: bool,
     killed_by_worker: bool,
@@ -142,7 +142,7 @@ pub fn explain(
 /// Adds the process's last crumb: which attempt's thread got the signal or called `exit`, and at which record. A
 /// process that lacked memory or processes, or was killed from outside, blames no attempt: the last one to ask is not
 /// at fault.
-pub fn blame(mut exit: Exit, attempt: AttemptId, seen: Option<Seen>) -> Exit {
+pub(crate) fn blame(mut exit: Exit, attempt: AttemptId, seen: Option<Seen>) -> Exit {
     if exit.killed_by_worker
         || !exit.self_inflicted
         || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code)

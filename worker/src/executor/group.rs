@@ -31,7 +31,7 @@ const ENTERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Makes groups for the executors of one worker.
 #[derive(Debug)]
-pub struct Groups {
+pub(crate) struct Groups {
     base: PathBuf,
     /// Prefix of this worker's group names.
     prefix: String,
@@ -44,7 +44,7 @@ impl Groups {
     ///
     /// `note` is a file with the base of the groups that were made last: a worker that was started elsewhere then
     /// (another session, another service) had its groups below another base.
-    pub fn find(worker: WorkerId, processes_max: u32, note: &Path) -> (Result<Groups, String>, Vec<Group>) {
+    pub(crate) fn find(worker: WorkerId, processes_max: u32, note: &Path) -> (Result<Groups, String>, Vec<Group>) {
         let before = regular_file::read(note, regular_file::NOTE_BYTES_MAX)
             .map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
         let base = hierarchy::base();
@@ -77,7 +77,7 @@ impl Groups {
     }
 
     /// A group without processes.
-    pub fn make(&self) -> io::Result<Group> {
+    pub(crate) fn make(&self) -> io::Result<Group> {
         let folder = self.base.join(format!("{}{}", self.prefix, uuid::Uuid::new_v4().simple()));
         fs::create_dir(&folder)?;
         let group = Group { folder, processes_max: self.processes_max, removed: false };
@@ -104,7 +104,7 @@ fn is_old(entry: &fs::DirEntry) -> bool {
 
 /// A group; dropping it kills every process in it.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     folder: PathBuf,
     processes_max: u32,
     removed: bool,
@@ -112,21 +112,21 @@ pub struct Group {
 
 impl Group {
     /// A single-threaded process that writes `0` here is in the group from then on.
-    pub fn entrance(&self) -> io::Result<File> {
+    pub(crate) fn entrance(&self) -> io::Result<File> {
         let open = |name| regular_file::open_with(File::options().write(true), &self.folder.join(name));
         // Version 1 lets a single thread enter, which saves a grace period of the kernel: 3 to 15 ms.
         open("tasks").or_else(|_| open("cgroup.procs"))
     }
 
     /// The limit, if a process could not be started because the group was full.
-    pub fn was_full(&self) -> Option<u32> {
+    pub(crate) fn was_full(&self) -> Option<u32> {
         let events = regular_file::read_note(self.folder.join("pids.events")).ok()?;
         let refused = events.lines().find_map(|line| line.strip_prefix("max "))?.trim();
         (refused != "0").then_some(self.processes_max)
     }
 
     /// Kills every process in the group; none can be started there from then on.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         // Atomic in version 2 from Linux 5.14 on.
         let at_once = fs::write(self.folder.join("cgroup.kill"), "1").is_ok();
         // Otherwise one by one, while the limit prevents new ones.
@@ -149,7 +149,7 @@ impl Group {
     }
 
     /// Kills the group's processes and removes the group.
-    pub fn remove(mut self) {
+    pub(crate) fn remove(mut self) {
         self.end();
     }
 

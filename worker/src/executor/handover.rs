@@ -18,24 +18,24 @@ const LOOKS_STOPPED: u32 = 5;
 
 /// The unanswered tasks of an executor, with the number of successive looks that did not see them.
 #[derive(Debug, Default)]
-pub struct HandOver {
+pub(super) struct HandOver {
     given: HashMap<AttemptId, u32>,
 }
 
 impl HandOver {
     /// The executor gets the task.
-    pub fn given(&mut self, attempt: AttemptId) {
+    pub(super) fn given(&mut self, attempt: AttemptId) {
         self.given.insert(attempt, 0);
     }
 
     /// The executor has answered the task.
-    pub fn over(&mut self, attempt: AttemptId) {
+    pub(super) fn over(&mut self, attempt: AttemptId) {
         self.given.remove(&attempt);
     }
 
     /// Takes the current positions of the executor's threads. Returns a failure if it ignores a task. `stopped`:
     /// whether the kernel reports the process as stopped, which shortens the wait.
-    pub fn look(&mut self, threads: &[Now], stopped: impl FnOnce() -> bool) -> Option<Failure> {
+    pub(super) fn look(&mut self, threads: &[Now], stopped: impl FnOnce() -> bool) -> Option<Failure> {
         // More threads may run than the crumbs have slots.
         let all_seen = threads.len() < windrow_format::crumbs::SLOTS / 2;
         let seen = |attempt: &AttemptId| threads.iter().any(|thread| thread.attempt == *attempt) || !all_seen;

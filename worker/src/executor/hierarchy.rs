@@ -17,7 +17,7 @@ use windrow_model::Escape;
 const WORKERS_OWN: &str = "windrow-worker";
 
 /// The folder below which groups with a limit on processes can be made, or the reason why there is none.
-pub fn base() -> Result<PathBuf, String> {
+pub(super) fn base() -> Result<PathBuf, String> {
     let read = |path: &str| regular_file::read_note(path).map_err(|e| format!("cannot read {path}: {e}"));
     let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
     if let Some(own) = own_group(&mounts, &groups, "cgroup", "pids") {
@@ -50,7 +50,7 @@ fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option
 }
 
 /// Thaws the control group of a killed process: a frozen process does not end.
-pub fn thaw(process: Pid) {
+pub(super) fn thaw(process: Pid) {
     let read = |path: &str| regular_file::read_note(path).unwrap_or_default();
     let (mounts, groups) = (read("/proc/self/mountinfo"), read(&format!("/proc/{process}/cgroup")));
     let files = [
@@ -100,7 +100,7 @@ fn make_room(own: &Path, process: u32) -> Result<(), String> {
 
 /// The own group, whichever controllers it has.
 #[cfg(test)]
-pub fn own_group_of_second_version() -> Option<PathBuf> {
+pub(super) fn own_group_of_second_version() -> Option<PathBuf> {
     let read = |path: &str| fs::read_to_string(path).ok();
     own_group(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?, "cgroup2", "")
 }

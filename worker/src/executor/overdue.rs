@@ -19,20 +19,20 @@ struct Watched {
 
 /// The attempts of one executor that have been seen.
 #[derive(Debug)]
-pub struct Overdue {
+pub(crate) struct Overdue {
     limits: Limits,
     watched: HashMap<AttemptId, Watched>,
 }
 
 impl Overdue {
     /// Without any attempt.
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Overdue { limits, watched: HashMap::new() }
     }
 
     /// Takes the current positions of the threads. Each overdue attempt is reported once, with the record that it is
     /// at.
-    pub fn look(&mut self, now: Instant, threads: Vec<Now>) -> Vec<(AttemptId, Failure, Option<Place>)> {
+    pub(crate) fn look(&mut self, now: Instant, threads: Vec<Now>) -> Vec<(AttemptId, Failure, Option<Place>)> {
         self.watched.retain(|attempt, _| threads.iter().any(|t| t.attempt == *attempt));
         let mut overdue = Vec::new();
         for thread in threads {

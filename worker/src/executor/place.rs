@@ -10,11 +10,11 @@ use windrow_model::{Failure, RecordPlace};
 use windrow_store::{StorageCalls, record_place};
 
 /// Limit of one look.
-pub const LOOK_MAX: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The result of a look.
 #[derive(Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub record: RecordPlace,
     /// The file's length in bytes when it was opened, if it is shorter now.
     pub shrunk_from: Option<u64>,
@@ -24,7 +24,7 @@ pub struct Seen {
 /// in time.
 ///
 /// `looks` are counted apart from calls that a task needs: a message never makes a mount count as dead.
-pub async fn look_at(place: Place, looks: &StorageCalls) -> Seen {
+pub(crate) async fn look_at(place: Place, looks: &StorageCalls) -> Seen {
     let Place { file, offset, file_bytes } = place;
     let path = file.clone();
     let look = move |_: &_| -> Result<Seen, Failure> {

@@ -30,7 +30,7 @@ const DRAIN_BYTES: usize = 256 << 10;
 
 /// A child that has not been waited for.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     pid: Pid,
     mark: Mark,
@@ -45,7 +45,7 @@ pub struct Process {
 
 impl Process {
     /// Takes over a child; its output goes to `log`. The socket is given back.
-    pub fn new(spawned: Spawned, log: &SharedLog) -> io::Result<(Process, std::os::unix::net::UnixStream)> {
+    pub(crate) fn new(spawned: Spawned, log: &SharedLog) -> io::Result<(Process, std::os::unix::net::UnixStream)> {
         let Spawned { child, pid, mark, memory_limit_bytes, group, pidfd, socket, crumbs, stdout, stderr } = spawned;
         let guard = KillOnDrop(Some(child));
         let taps = [
@@ -60,12 +60,12 @@ impl Process {
     }
 
     /// Completes when the process has ended, without waiting for it as a parent. Cancel-safe.
-    pub async fn exited(&self) -> io::Result<()> {
+    pub(crate) async fn exited(&self) -> io::Result<()> {
         self.pidfd.ended().await
     }
 
     /// Kills it and its process group; [`finish`](Self::finish) finds descendants outside of the group.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if !self.reaped {
             // The group is missing only if the child never got as far as exec; then there is nothing to kill.
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
@@ -73,50 +73,50 @@ impl Process {
     }
 
     /// Reads the pipes now, so that output written before a message is also logged before it.
-    pub fn drain_output(&self) {
+    pub(crate) fn drain_output(&self) {
         for tap in &self.taps {
             let _ = tap.drain();
         }
     }
 
     /// Samples its memory.
-    pub fn sample_memory(&mut self) {
+    pub(crate) fn sample_memory(&mut self) {
         self.memory.sample(self.pid);
     }
 
     /// The limit, if it could not start a process because there were too many. Not after [`finish`](Self::finish).
-    pub fn was_full(&self) -> Option<u32> {
+    pub(crate) fn was_full(&self) -> Option<u32> {
         self.group.as_ref()?.was_full()
     }
 
     /// Which attempt and record brought it down, if its own threads noted it. Valid after the end.
-    pub fn last_crumb(&self) -> Option<(AttemptId, Option<crumbs::Place>)> {
+    pub(crate) fn last_crumb(&self) -> Option<(AttemptId, Option<crumbs::Place>)> {
         crumbs::read_region(self.crumbs.file()).ok().flatten()?.at
     }
 
     /// The current positions of its threads.
-    pub fn crumbs_now(&self) -> Vec<crumbs::Now> {
+    pub(crate) fn crumbs_now(&self) -> Vec<crumbs::Now> {
         crumbs::read_now(self.crumbs.file()).unwrap_or_default()
     }
 
     /// Whether its threads note their positions.
-    pub fn leaves_crumbs(&self) -> bool {
+    pub(crate) fn leaves_crumbs(&self) -> bool {
         self.crumbs.is_in_use()
     }
 
     /// Whether a signal has stopped it.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         let stat = regular_file::read_note(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
     }
 
     /// Its process id, for messages.
-    pub fn id(&self) -> Pid {
+    pub(crate) fn id(&self) -> Pid {
         self.pid
     }
 
     /// Thaws a frozen control group that it is in.
-    pub async fn thaw(&self) {
+    pub(crate) async fn thaw(&self) {
         if !self.reaped {
             let pid = self.pid;
             let _ = tokio::task::spawn_blocking(move || super::hierarchy::thaw(pid)).await;
@@ -124,7 +124,7 @@ impl Process {
     }
 
     /// Completes when the process has been waited for, however long that takes.
-    pub async fn gone(&mut self) {
+    pub(crate) async fn gone(&mut self) {
         if !self.reaped
             && let Err(e) = self.finish().await
         {
@@ -133,7 +133,7 @@ impl Process {
     }
 
     /// Waits for the end, kills remaining descendants, and reads the last output.
-    pub async fn finish(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn finish(&mut self) -> io::Result<ExitStatus> {
         let status = loop {
             self.exited().await?;
             // Descendants are killed first, while the numbers of group and session cannot be reused.

@@ -32,7 +32,7 @@ use windrow_model::environment::INHERITED_VARIABLES;
 use windrow_model::{Code, Escape, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
-pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
+pub(crate) const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
 /// The socket's number in the child.
 const SOCKET_FD: RawFd = 3;
 /// The crumbs' number in the child.
@@ -50,7 +50,7 @@ const BUSY_WAIT: Duration = Duration::from_millis(5);
 
 /// A running child process.
 #[derive(Debug)]
-pub struct Spawned {
+pub(crate) struct Spawned {
     pub child: Child,
     pub pid: Pid,
     /// The mark in its environment, which its descendants inherit.
@@ -69,7 +69,7 @@ pub struct Spawned {
 
 /// Settings shared by all executors of a worker.
 #[derive(Debug)]
-pub struct Owner {
+pub(crate) struct Owner {
     pub marks: Marks,
     /// Private memory of one executor in bytes; mapped files do not count.
     pub memory_limit_bytes: Option<u64>,
@@ -87,11 +87,11 @@ struct Request {
 
 /// The thread that forks.
 #[derive(Clone, Debug)]
-pub struct Spawner(mpsc::Sender<Request>);
+pub(crate) struct Spawner(mpsc::Sender<Request>);
 
 impl Spawner {
     /// Starts the thread. It ends, and every child with it, when the last clone is dropped.
-    pub fn start(owner: Owner) -> io::Result<Spawner> {
+    pub(crate) fn start(owner: Owner) -> io::Result<Spawner> {
         let (requests, queue) = mpsc::channel::<Request>();
         thread::Builder::new().name("spawner".into()).spawn(move || {
             for request in queue {
@@ -107,7 +107,7 @@ impl Spawner {
     }
 
     /// Starts `binary` as an executor that works in `folder`. Returns after the binary was executed, or could not be.
-    pub async fn spawn(&self, binary: Executable, folder: PathBuf) -> Result<Spawned, Failure> {
+    pub(crate) async fn spawn(&self, binary: Executable, folder: PathBuf) -> Result<Spawned, Failure> {
         let gone = || Failure::new(Code::Interrupted, "the worker is stopping");
         let (answer, spawned) = oneshot::channel();
         self.0.send(Request { binary, folder, answer }).map_err(|_| gone())?;

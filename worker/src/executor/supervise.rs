@@ -44,7 +44,7 @@ const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// The inputs for starting an executor.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub binary: Executable,
     /// Its working directory, which exists.
     pub folder: PathBuf,
@@ -57,7 +57,7 @@ pub struct Plan {
 
 /// A command to an executor's supervisor.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// With the chunk that the task reads, if it reads one.
     Run(AttemptId, Box<v1::RunTask>, Option<Box<Chunk>>),
     Cancel(AttemptId),
@@ -68,31 +68,31 @@ pub enum Command {
 
 /// A requested executor; dropping this kills it.
 #[derive(Debug)]
-pub struct Handle {
+pub(crate) struct Handle {
     commands: mpsc::UnboundedSender<Command>,
     task: JoinHandle<()>,
 }
 
 impl Handle {
     /// Passes a command on; it is dropped if the executor is gone.
-    pub fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: Command) {
         let _ = self.commands.send(command);
     }
 
     /// Whether the process is gone.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.task.is_finished()
     }
 
     /// Completes when the process is gone.
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         // A panic of the task has been printed, and the process died with it.
         let _ = self.task.await;
     }
 }
 
 /// Starts an executor as soon as `plan` resolves, and reports everything that happens to it to `events`.
-pub fn start(
+pub(crate) fn start(
     job: JobId,
     generation: u64,
     spawner: Spawner,

@@ -13,14 +13,17 @@ use windrow_proto::pieces::{FETCH_SEGMENTS, Piece, PieceDecoder, put_message};
 use windrow_proto::v1;
 
 /// Pieces as they arrive.
-pub struct Incoming {
+pub(super) struct Incoming {
     body: Body,
     decoder: PieceDecoder,
 }
 
 impl Incoming {
     /// Sends the request, and waits for the beginning of the response.
-    pub async fn ask(mut connection: Connection, request: &v1::FetchSegmentsRequest) -> Result<Incoming, Status> {
+    pub(super) async fn ask(
+        mut connection: Connection,
+        request: &v1::FetchSegmentsRequest,
+    ) -> Result<Incoming, Status> {
         let mut message = Vec::new();
         put_message(&mut message, request);
         let mut request = http::Request::new(Body::new(Whole(Some(message.into()))));
@@ -43,12 +46,12 @@ impl Incoming {
     }
 
     /// The next piece, if it has been received.
-    pub fn next_here(&mut self) -> Result<Option<Piece>, Status> {
+    pub(super) fn next_here(&mut self) -> Result<Option<Piece>, Status> {
         self.decoder.next_piece().map_err(|e| Status::internal(e.to_string()))
     }
 
     /// Waits for more bytes, and says how many came; none at the end of the stream.
-    pub async fn more(&mut self) -> Result<Option<usize>, Status> {
+    pub(super) async fn more(&mut self) -> Result<Option<usize>, Status> {
         loop {
             match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
                 None => return Ok(None),

@@ -27,13 +27,13 @@ use windrow_proto::v1::transfer_server::TransferServer;
 
 /// All calls of the service.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub(crate) struct Served {
     own: TransferService,
     others: TransferServer<TransferService>,
 }
 
 impl Served {
-    pub fn new(own: TransferService, others: TransferServer<TransferService>) -> Self {
+    pub(crate) fn new(own: TransferService, others: TransferServer<TransferService>) -> Self {
         Served { own, others }
     }
 }

@@ -17,7 +17,7 @@ const MARKER: &str = "windrow-backup-in-progress";
 
 /// A backup that is being written. Dropping it removes it.
 #[derive(Debug)]
-pub struct PartialBackup {
+pub(super) struct PartialBackup {
     pub folder: PathBuf,
     /// Locked while this process writes.
     marker: Option<File>,
@@ -28,7 +28,7 @@ impl PartialBackup {
     ///
     /// # Errors
     /// `OUTPUT_EXISTS` for any other file there, or a backup in progress; errors of the disk.
-    pub fn begin(to: &Path) -> Result<PartialBackup, Failure> {
+    pub(super) fn begin(to: &Path) -> Result<PartialBackup, Failure> {
         let mut folder = to.as_os_str().to_owned();
         folder.push(".partial");
         let folder = PathBuf::from(folder);
@@ -47,7 +47,7 @@ impl PartialBackup {
     ///
     /// # Errors
     /// Errors of the disk; the folder is removed then.
-    pub fn complete(mut self, to: &Path) -> Result<(), Failure> {
+    pub(super) fn complete(mut self, to: &Path) -> Result<(), Failure> {
         let marker = self.folder.join(MARKER);
         fs::remove_file(&marker).map_err(|e| failed(&marker, &e))?;
         let named = sync_folder(&self.folder, Durability::Sync).and_then(|()| fs::rename(&self.folder, to));

@@ -17,7 +17,7 @@ const STARTS_MAX: usize = 8;
 
 /// The starts of one worker.
 #[derive(Debug)]
-pub struct Restarts {
+pub(super) struct Restarts {
     /// The latest starts, at most [`STARTS_MAX`].
     starts: VecDeque<Duration>,
     delay: Duration,
@@ -25,12 +25,12 @@ pub struct Restarts {
 
 impl Restarts {
     /// A worker that is started now.
-    pub fn new(now: Duration) -> Restarts {
+    pub(super) fn new(now: Duration) -> Restarts {
         Restarts { starts: [now].into(), delay: DELAY_MIN }
     }
 
     /// How long to wait before the next start of a worker that has ended.
-    pub fn delay(&mut self, now: Duration) -> Duration {
+    pub(super) fn delay(&mut self, now: Duration) -> Duration {
         if self.starts.back().is_some_and(|started| now.saturating_sub(*started) >= HEALTHY) {
             self.delay = DELAY_MIN;
         }
@@ -43,7 +43,7 @@ impl Restarts {
     }
 
     /// Records a start.
-    pub fn started(&mut self, now: Duration) {
+    pub(super) fn started(&mut self, now: Duration) {
         if self.starts.len() == STARTS_MAX {
             self.starts.pop_front();
         }

@@ -23,13 +23,13 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The share of each worker.
-pub struct Share {
+pub(super) struct Share {
     pub slots: u32,
     pub memory_bytes: u64,
 }
 
 /// One worker and its settings.
-pub struct Worker<'a> {
+pub(super) struct Worker<'a> {
     pub ready: &'a Ready,
     pub share: &'a Share,
     pub data_dir: PathBuf,
@@ -39,7 +39,7 @@ type Stdout = Lines<BufReader<ChildStdout>>;
 
 /// Starts this many workers below `folder`, and waits until all have registered. `children` holds the started ones,
 /// also after an error.
-pub async fn start_all(
+pub(super) async fn start_all(
     ready: &Ready,
     folder: &Path,
     workers: u32,
@@ -68,12 +68,12 @@ pub async fn start_all(
 }
 
 /// The data folder of a worker.
-pub fn data_dir(folder: &Path, i: usize) -> PathBuf {
+pub(super) fn data_dir(folder: &Path, i: usize) -> PathBuf {
     folder.join(format!("worker-{i}"))
 }
 
 /// Restarts each worker that ends, as long as this is polled.
-pub async fn keep_all(ready: &Ready, folder: &Path, share: &Share, children: &mut [Child], lines: Vec<Stdout>) {
+pub(super) async fn keep_all(ready: &Ready, folder: &Path, share: &Share, children: &mut [Child], lines: Vec<Stdout>) {
     let each = children.iter_mut().zip(lines).enumerate().map(|(i, (child, stdout))| {
         let worker = Worker { ready, share, data_dir: data_dir(folder, i) };
         Box::pin(async move { worker.keep(i, child, stdout).await })
@@ -167,7 +167,7 @@ async fn end(child: &mut Child, stdout: Stdout) -> std::io::Result<ExitStatus> {
 }
 
 /// Asks every worker to stop, and kills those that do not.
-pub async fn stop_all(children: Vec<Child>) {
+pub(super) async fn stop_all(children: Vec<Child>) {
     let mut stopping = JoinSet::new();
     for mut child in children {
         let pid = child.id().and_then(|pid| Pid::from_raw(pid as i32));

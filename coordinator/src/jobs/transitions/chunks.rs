@@ -8,14 +8,14 @@ use windrow_model::{AttemptId, DatasetChunk, Digest, JobId, WorkerId};
 
 impl Jobs {
     /// The outputs of a restored job that are datasets.
-    pub fn set_outputs(&mut self, id: JobId, outputs: Outputs) {
+    pub(crate) fn set_outputs(&mut self, id: JobId, outputs: Outputs) {
         if let Some(prepared) = self.open_prepared(id) {
             prepared.outputs = outputs;
         }
     }
 
     /// Keeps a chunk that an attempt has left for an output. False if it is kept already, or comes too late.
-    pub fn keep_chunk(&mut self, sink: u32, attempt: AttemptId, chunk: DatasetChunk) -> bool {
+    pub(crate) fn keep_chunk(&mut self, sink: u32, attempt: AttemptId, chunk: DatasetChunk) -> bool {
         let prepared = self.open_prepared(attempt.task.job);
         let output: Option<&mut DatasetOutput> = prepared.and_then(|prepared| prepared.outputs.get_mut(&sink));
         output.is_some_and(|output| output.chunks.insert(attempt, chunk).is_none())
@@ -30,7 +30,7 @@ impl Jobs {
     }
 
     /// The chunks of an attempt are being copied.
-    pub fn publish(&mut self, attempt: AttemptId, worker: WorkerId, digests: Vec<Digest>) {
+    pub(crate) fn publish(&mut self, attempt: AttemptId, worker: WorkerId, digests: Vec<Digest>) {
         self.change(attempt.task.job, |phase, _| match phase {
             JobPhase::Running(mut running) => {
                 running.publishing.insert(attempt, Publishing { worker, digests });
@@ -41,7 +41,7 @@ impl Jobs {
     }
 
     /// Takes the attempts of all jobs whose chunks have their copies, in the order of their ids.
-    pub fn take_copied(&mut self, is_copied: impl Fn(&[Digest]) -> bool) -> Vec<(AttemptId, WorkerId)> {
+    pub(crate) fn take_copied(&mut self, is_copied: impl Fn(&[Digest]) -> bool) -> Vec<(AttemptId, WorkerId)> {
         let mut copied = Vec::new();
         for id in self.index.copying.clone() {
             self.change(id, |phase, _| match phase {

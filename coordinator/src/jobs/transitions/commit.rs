@@ -12,7 +12,7 @@ use windrow_scheduler::Collected;
 
 impl Jobs {
     /// Bytes of collected blobs that the running job has in memory.
-    pub fn inline_bytes(&mut self, id: JobId) -> Option<&mut usize> {
+    pub(crate) fn inline_bytes(&mut self, id: JobId) -> Option<&mut usize> {
         match &mut self.table.get_mut(&id)?.phase {
             JobPhase::Running(running) => Some(&mut running.inline_bytes),
             _ => None,
@@ -20,7 +20,7 @@ impl Jobs {
     }
 
     /// Every task is done. `collected` is being stored.
-    pub fn seal(&mut self, id: JobId, commit: Commit, collected: Collected) -> Option<()> {
+    pub(crate) fn seal(&mut self, id: JobId, commit: Commit, collected: Collected) -> Option<()> {
         self.change(id, |phase, _| match phase {
             JobPhase::Running(Running { prepared, earlier, .. }) => {
                 let sealing = Sealing { prepared, commit, collected, is_stored: false, earlier };
@@ -31,7 +31,7 @@ impl Jobs {
     }
 
     /// The blobs of the result that were being stored: of a job that seals, or of one that ends without a commit.
-    pub fn storing(&mut self, id: JobId) -> Option<&mut Collected> {
+    pub(crate) fn storing(&mut self, id: JobId) -> Option<&mut Collected> {
         match &mut self.table.get_mut(&id)?.phase {
             JobPhase::Sealing(sealing) if !sealing.is_stored => Some(&mut sealing.collected),
             JobPhase::Ending(Ending { step: EndStep::Storing(end), .. }) => Some(&mut end.collected),
@@ -40,7 +40,7 @@ impl Jobs {
     }
 
     /// The result of a job that seals is stored. Returns the result, and the number of tries if this begins one: the commit.
-    pub fn begin_commit(&mut self, id: JobId) -> Option<(Collected, Option<u32>)> {
+    pub(crate) fn begin_commit(&mut self, id: JobId) -> Option<(Collected, Option<u32>)> {
         self.change(id, |phase, tries| match phase {
             JobPhase::Sealing(sealing) if !sealing.is_stored => {
                 let is_held = sealing.earlier.as_ref().is_some_and(|earlier| earlier.held.is_some());
@@ -56,7 +56,7 @@ impl Jobs {
     }
 
     /// The beginning of the commit is durable. Its datasets get the chunks of the attempts that have won.
-    pub fn sealed(&mut self, id: JobId) {
+    pub(crate) fn sealed(&mut self, id: JobId) {
         self.change(id, |phase, _| match phase {
             JobPhase::Sealing(Sealing { mut prepared, commit, collected, is_stored: true, earlier }) => {
                 for (sink, output) in &mut prepared.outputs {
@@ -74,7 +74,7 @@ impl Jobs {
 
     /// Every chunk of the outputs has a holder: the commit of its folders begins. Returns the reason if an operator has to order the
     /// first try.
-    pub fn commit_folders(&mut self, id: JobId) -> Option<Option<String>> {
+    pub(crate) fn commit_folders(&mut self, id: JobId) -> Option<Option<String>> {
         self.change(id, |phase, _| match phase {
             JobPhase::Committing(Committing {
                 prepared,
@@ -120,7 +120,7 @@ impl Jobs {
     }
 
     /// A commit that waits is tried again. Returns the number of tries to record. `None` if a thread works on it.
-    pub fn retry_commit(&mut self, id: JobId) -> Option<Option<u32>> {
+    pub(crate) fn retry_commit(&mut self, id: JobId) -> Option<Option<u32>> {
         let begun = self.change_try(id, |folders| match folders.state.has_thread() {
             true => None,
             false => {
@@ -132,7 +132,7 @@ impl Jobs {
     }
 
     /// What the thread of the present try needs.
-    pub fn commit_work(&self, id: JobId) -> Option<CommitWork> {
+    pub(crate) fn commit_work(&self, id: JobId) -> Option<CommitWork> {
         let Some(JobPhase::Committing(committing)) = self.phase(id) else { return None };
         let commit = committing.folders()?.commit.clone();
         let staging = committing.prepared.staging.clone();
@@ -141,7 +141,7 @@ impl Jobs {
 
     /// The thread of a commit does not return in time. Returns whether the commit has not waited before, and the number of tries to
     /// record.
-    pub fn commit_hangs(&mut self, id: JobId) -> Option<(bool, Option<u32>)> {
+    pub(crate) fn commit_hangs(&mut self, id: JobId) -> Option<(bool, Option<u32>)> {
         self.change_try(id, |folders| {
             let was = std::mem::replace(&mut folders.state, TryState::Hangs);
             Some(!was.waits())
@@ -149,7 +149,7 @@ impl Jobs {
     }
 
     /// A try of a commit has ended without success: the next one comes after a pause. Returns the same as `commit_hangs`.
-    pub fn pause_commit(&mut self, id: JobId, now: Time) -> Option<(bool, Option<u32>)> {
+    pub(crate) fn pause_commit(&mut self, id: JobId, now: Time) -> Option<(bool, Option<u32>)> {
         self.change_try(id, |folders| {
             let was = folders.state;
             folders.pause(now);
@@ -158,14 +158,14 @@ impl Jobs {
     }
 
     /// The staging folders of a job that commits are known now. Without any, nothing of them is removed at its end.
-    pub fn found_staging(&mut self, id: JobId, staging: Vec<StagedSink>) {
+    pub(crate) fn found_staging(&mut self, id: JobId, staging: Vec<StagedSink>) {
         if let Some(JobPhase::Committing(committing)) = self.table.get_mut(&id).map(|job| &mut job.phase) {
             committing.prepared.staging = staging;
         }
     }
 
     /// The folders are visible.
-    pub fn commit_datasets(&mut self, id: JobId) {
+    pub(crate) fn commit_datasets(&mut self, id: JobId) {
         self.change(id, |phase, _| match phase {
             JobPhase::Committing(committing @ Committing { step: CommitStep::Folders(_), .. }) => {
                 to(JobPhase::Committing(Committing { step: CommitStep::Datasets, ..committing }), ())

@@ -28,7 +28,7 @@ pub(crate) struct Recorded {
 
 impl Jobs {
     /// The scheduler has ended the job, with this result if none was stored before.
-    pub fn end(&mut self, id: JobId, end: End) -> Option<Left> {
+    pub(crate) fn end(&mut self, id: JobId, end: End) -> Option<Left> {
         self.change(id, |phase, _| {
             let (mut late_thread, mut stored) = (None, None);
             let Prepared { staging, outputs } = match phase {
@@ -65,7 +65,7 @@ impl Jobs {
     }
 
     /// The result of a job that ends is stored: its end is given to the journal.
-    pub fn record_end(&mut self, id: JobId) -> Option<End> {
+    pub(crate) fn record_end(&mut self, id: JobId) -> Option<End> {
         self.change(id, |phase, _| match phase {
             JobPhase::Ending(Ending { staging, step: EndStep::Storing(end), late_thread, waiting }) => {
                 let ending = Ending { staging, step: EndStep::Recording, late_thread, waiting };
@@ -76,7 +76,7 @@ impl Jobs {
     }
 
     /// The result of a job that ends cannot be stored: the job fails. False if the job does not end.
-    pub fn fail_end(&mut self, id: JobId, failure: &Failure) -> bool {
+    pub(crate) fn fail_end(&mut self, id: JobId, failure: &Failure) -> bool {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {
             Some(JobPhase::Ending(Ending { step: EndStep::Storing(end), .. })) => {
                 (end.status.state, end.status.error) = (JobState::Failed, Some(failure.clone()));
@@ -87,7 +87,11 @@ impl Jobs {
     }
 
     /// A call is answered when the end is durable. Returns it if the job does not end.
-    pub fn await_end(&mut self, id: JobId, answer: Answer<Result<(), Failure>>) -> Option<Answer<Result<(), Failure>>> {
+    pub(crate) fn await_end(
+        &mut self,
+        id: JobId,
+        answer: Answer<Result<(), Failure>>,
+    ) -> Option<Answer<Result<(), Failure>>> {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {
             Some(JobPhase::Ending(ending)) => {
                 ending.waiting.push(answer);
@@ -98,7 +102,7 @@ impl Jobs {
     }
 
     /// The end is durable.
-    pub fn end_recorded(&mut self, id: JobId) -> Option<Recorded> {
+    pub(crate) fn end_recorded(&mut self, id: JobId) -> Option<Recorded> {
         let job = self.table.remove(&id)?;
         match job.phase {
             JobPhase::Ending(Ending { staging, step: EndStep::Recording, late_thread, waiting }) => {
@@ -115,7 +119,7 @@ impl Jobs {
     }
 
     /// The work of the thread of an ended job, if it has one.
-    pub fn late_thread(&self, id: JobId) -> Option<LateThread> {
+    pub(crate) fn late_thread(&self, id: JobId) -> Option<LateThread> {
         match self.phase(id)? {
             JobPhase::Ending(ending) => ending.late_thread,
             JobPhase::Ended(late_thread) => Some(*late_thread),
@@ -125,7 +129,7 @@ impl Jobs {
 
     /// The thread of an ended job has returned, and has left these staging folders. Returns them if the end is durable: then
     /// the job is forgotten, and they are removed at once.
-    pub fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<Vec<StagedSink>> {
+    pub(crate) fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<Vec<StagedSink>> {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {
             Some(JobPhase::Ending(ending)) => {
                 ending.late_thread = None;

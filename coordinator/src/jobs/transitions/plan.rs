@@ -34,12 +34,12 @@ pub(crate) enum SplitStart {
 
 impl Jobs {
     /// A client submits a job that is not in the table. `tries`: of earlier epochs, which ended before the submit was durable.
-    pub fn submit(&mut self, id: JobId, tries: u32, spec_bytes: usize) {
+    pub(crate) fn submit(&mut self, id: JobId, tries: u32, spec_bytes: usize) {
         self.insert(id, Job { phase: JobPhase::Waiting(Wait::Plan { is_new: true }), tries, spec_bytes });
     }
 
     /// A job of an earlier epoch continues.
-    pub fn restore(&mut self, id: JobId, job: Restoring) {
+    pub(crate) fn restore(&mut self, id: JobId, job: Restoring) {
         let Restoring { tries, spec_bytes, is_split, staging, earlier } = job;
         let prepared = Prepared { staging, outputs: Outputs::new() };
         let phase = match is_split {
@@ -50,7 +50,7 @@ impl Jobs {
     }
 
     /// The job's planning waits for reports of workers or for the end of a deletion.
-    pub fn wait_for_datasets(&mut self, id: JobId) {
+    pub(crate) fn wait_for_datasets(&mut self, id: JobId) {
         self.change(id, |phase, _| match phase {
             JobPhase::Waiting(Wait::Plan { .. } | Wait::Datasets) => to(JobPhase::Waiting(Wait::Datasets), ()),
             other => stay(other),
@@ -59,7 +59,7 @@ impl Jobs {
 
     /// A try of planning begins, with the datasets that the job reads and the outputs that are datasets. Returns the number of tries
     /// to record, and when the thread may start.
-    pub fn begin_try(
+    pub(crate) fn begin_try(
         &mut self,
         id: JobId,
         datasets: BTreeMap<String, Dataset>,
@@ -80,7 +80,11 @@ impl Jobs {
 
     /// The record that the job waits for is durable, or need not be awaited: the thread starts. Returns the datasets that the job
     /// reads, and what cancels the thread.
-    pub fn begin_split(&mut self, id: JobId, durable: Awaited) -> Option<(BTreeMap<String, Dataset>, Arc<Steps>)> {
+    pub(crate) fn begin_split(
+        &mut self,
+        id: JobId,
+        durable: Awaited,
+    ) -> Option<(BTreeMap<String, Dataset>, Arc<Steps>)> {
         self.change(id, |phase, _| match phase {
             JobPhase::Waiting(Wait::Record { awaited, datasets, outputs }) if awaited == durable => {
                 let steps = Arc::new(Steps::default());
@@ -91,7 +95,7 @@ impl Jobs {
     }
 
     /// The thread has cut the inputs and staged the outputs: the try has ended.
-    pub fn check(&mut self, id: JobId, split: SplitJob) -> Option<()> {
+    pub(crate) fn check(&mut self, id: JobId, split: SplitJob) -> Option<()> {
         self.change(id, |phase, tries| match phase {
             JobPhase::Splitting { outputs, .. } => {
                 *tries = 0;
@@ -104,7 +108,7 @@ impl Jobs {
     }
 
     /// The workers have answered: the job runs. Returns the bytes and the chunks of its inputs.
-    pub fn run(&mut self, id: JobId) -> Option<(u64, Vec<StageChunks>)> {
+    pub(crate) fn run(&mut self, id: JobId) -> Option<(u64, Vec<StageChunks>)> {
         self.change(id, |phase, _| match phase {
             JobPhase::Checking { prepared, input_bytes, stages } => {
                 let running = Running { prepared, ..Running::default() };

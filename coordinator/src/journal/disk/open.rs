@@ -9,7 +9,7 @@ use windrow_format::durable::{self, Durability};
 use windrow_format::in_place::InPlace;
 
 /// Makes a file with the rows of `fill`. It appears at its path when it is durable.
-pub fn create(
+pub(super) fn create(
     path: &Path,
     fill: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
@@ -30,7 +30,7 @@ pub fn create(
 }
 
 /// Opens a file and compares every checksum in it. An error says whether the content is wrong, and how.
-pub fn open_verified(path: &Path) -> Result<(Database, InPlace), (bool, String)> {
+pub(super) fn open_verified(path: &Path) -> Result<(Database, InPlace), (bool, String)> {
     let open = || {
         let unusable = |e: redb::DatabaseError| (is_corrupt(&e), e.to_string());
         let file = JournalFile::open(path).map_err(unusable)?;

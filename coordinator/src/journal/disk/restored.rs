@@ -67,6 +67,6 @@ impl DiskStore {
 }
 
 /// A number that has wrapped would be below every epoch that workers have seen.
-pub fn no_epoch_left() -> redb::Error {
+pub(super) fn no_epoch_left() -> redb::Error {
     redb::Error::Corrupted("its epoch is the last one that there can be".to_string())
 }

@@ -23,38 +23,38 @@
 
 use redb::TableDefinition;
 
-pub const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-pub const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
-pub const DATASETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("datasets");
-pub const SPECS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("specs");
-pub const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
-pub const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
-pub const FAILURES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("failures");
-pub const UNCHARGED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uncharged");
-pub const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
-pub const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
-pub const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
-pub const TRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tries");
-pub const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
-pub const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
-pub const EPOCHS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
-pub const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
-pub const ORPHANS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("orphans");
-pub const TABLES: [TableDefinition<&[u8], &[u8]>; 16] = [
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+pub(super) const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
+pub(super) const DATASETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("datasets");
+pub(super) const SPECS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("specs");
+pub(super) const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
+pub(super) const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
+pub(super) const FAILURES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("failures");
+pub(super) const UNCHARGED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uncharged");
+pub(super) const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
+pub(super) const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
+pub(super) const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
+pub(super) const TRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tries");
+pub(super) const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
+pub(super) const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
+pub(super) const EPOCHS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
+pub(super) const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
+pub(super) const ORPHANS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("orphans");
+pub(super) const TABLES: [TableDefinition<&[u8], &[u8]>; 16] = [
     JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, UNCHARGED, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER,
     EPOCHS, DROPPED, ORPHANS,
 ];
 /// Numbers in `meta`: the orphans' clock, when the hour of deletions began, and how many have gone in it (0: there is none).
-pub const ORPHAN_CLOCK: &str = "orphan clock";
-pub const ORPHAN_HOUR: &str = "orphan hour";
-pub const ORPHANS_GONE: &str = "orphans gone";
+pub(super) const ORPHAN_CLOCK: &str = "orphan clock";
+pub(super) const ORPHAN_HOUR: &str = "orphan hour";
+pub(super) const ORPHANS_GONE: &str = "orphans gone";
 /// The key of the cluster's id.
-pub const CLUSTER_ID: &[u8] = b"id";
+pub(super) const CLUSTER_ID: &[u8] = b"id";
 /// Rows of epochs and of deletions that are kept, for workers that return after a long time.
-pub const EPOCHS_MAX: u64 = 10_000;
-pub const DROPPED_MAX: u64 = 100_000;
+pub(super) const EPOCHS_MAX: u64 = 10_000;
+pub(super) const DROPPED_MAX: u64 = 100_000;
 /// The format that is written. Format 1, which has no running jobs, is read, too.
-pub const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 2;
 
 /// Key and value.
-pub type Entry = (Vec<u8>, Vec<u8>);
+pub(super) type Entry = (Vec<u8>, Vec<u8>);

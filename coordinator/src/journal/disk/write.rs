@@ -54,7 +54,7 @@ fn encode_bad(bad: &BadRecord) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(bad)
 }
 
-pub fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Result<(), redb::Error> {
+pub(super) fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Result<(), redb::Error> {
     match record {
         Record::Job(job) => {
             let id = job.status.id;
@@ -141,7 +141,7 @@ fn keep_chunks(txn: &redb::WriteTransaction, dataset: &Dataset) -> Result<(), re
 }
 
 /// Drops the oldest deletions beyond the bound. A chunk whose deletion is forgotten, and that a worker still has, is an orphan.
-pub fn forget_oldest_drops(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
+pub(super) fn forget_oldest_drops(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
     let mut table = txn.open_table(DROPPED)?;
     let extra = table.len()?.saturating_sub(DROPPED_MAX);
     if extra == 0 {
@@ -160,7 +160,7 @@ pub fn forget_oldest_drops(txn: &redb::WriteTransaction) -> Result<(), redb::Err
     Ok(())
 }
 
-pub fn forget_one(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Error> {
+pub(super) fn forget_one(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Error> {
     txn.open_table(JOBS)?.remove(&job.as_bytes()[..])?;
     txn.open_table(COLLECTED)?.remove(&job.as_bytes()[..])?;
     remove_running(txn, job)
