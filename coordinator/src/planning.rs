@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use windrow_model::{Code, Escape, Failure};
-use windrow_store::Steps;
+use windrow_store::{Steps, start_thread, thread_failure_code};
 
 /// Time without a step after which a plan is given up.
 const STALL: Duration = Duration::from_secs(120);
@@ -55,7 +55,7 @@ impl Planners {
         let (answer, mut answered) = oneshot::channel();
         let hangs = Arc::new(AtomicUsize::new(0));
         let (abandoned, hung) = (self.abandoned.clone(), hangs.clone());
-        let thread = std::thread::Builder::new().name("plan".into()).spawn(move || {
+        let body = move || {
             let result = plan();
             // The later of the two sides counts.
             if hung.swap(2, Ordering::SeqCst) == 1 {
@@ -64,8 +64,10 @@ impl Planners {
             if let Err(result) = answer.send(result) {
                 late(result);
             }
-        });
-        thread.map_err(|e| Failure::new(Code::IoError, format!("no thread to plan the job: {e}")))?;
+        };
+        start_thread(|| std::thread::Builder::new().name("plan".into()), body)
+            .await
+            .map_err(|e| Failure::new(thread_failure_code(&e), format!("no thread to plan the job: {e}")))?;
         let mut ticks = tokio::time::interval(LOOK.min(self.stall));
         let (mut seen, mut since) = (steps.taken(), tokio::time::Instant::now());
         loop {

@@ -28,6 +28,7 @@ pub mod prefetch;
 pub mod private;
 pub mod quota;
 pub mod regular_file;
+pub mod resource_limit;
 pub mod segment;
 pub mod segment_builder;
 pub mod shuffle;

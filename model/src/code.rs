@@ -85,6 +85,7 @@ codes! {
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
     ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "raise --memory to spill less, use more and smaller tasks, or raise the workers' --scratch-quota";
     IoError "IO_ERROR" Charge "look at what the message names: the disk and the permissions of a path, whether an address is free, the limits of this process (`ulimit -a`)";
+    ResourceLimit "RESOURCE_LIMIT" Retry "the daemon, or its user, may have no more processes, threads, memory or open files: raise the limit (`ulimit -u`, `ulimit -n`, TasksMax= of a systemd unit, pids of a container)";
     Unschedulable "UNSCHEDULABLE" Fatal "start a worker with `windrow worker`; `windrow coordinator --wait-for-workers` says how long jobs wait for one";
     Cancelled "CANCELLED" Fatal "the job was cancelled";
     DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";

@@ -128,7 +128,9 @@ fn grpc_code(code: Code) -> Grpc {
         Code::Cancelled | Code::Interrupted => Grpc::Cancelled,
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
         Code::Unreachable => Grpc::Unavailable,
-        Code::NoSpace | Code::OutOfMemory | Code::TooManyProcesses | Code::Unschedulable => Grpc::ResourceExhausted,
+        Code::NoSpace | Code::OutOfMemory | Code::TooManyProcesses | Code::ResourceLimit | Code::Unschedulable => {
+            Grpc::ResourceExhausted
+        }
         Code::SegmentCorrupt | Code::JournalCorrupt => Grpc::DataLoss,
         Code::Internal => Grpc::Internal,
         _ => Grpc::Aborted,

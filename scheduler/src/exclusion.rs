@@ -1,16 +1,19 @@
 //! Excludes workers from new tasks for a while: those on which tasks fail that succeed elsewhere, those that others
-//! cannot reach, and those with a full disk.
+//! cannot reach, and those that cannot start processes.
 //!
 //! The success elsewhere is the evidence against a worker: a task that fails everywhere excludes no worker. At most
-//! half of the workers are excluded at a time, and never the last one.
+//! half of the workers are excluded at a time, and never the last one. A full disk is not a suspicion but a fact, with
+//! rules of its own (`full_disk.rs`).
 
 use crate::action::Action;
+use crate::full_disk::DISK_FULL;
 use crate::state::State;
+use crate::task::Run;
 use crate::timers::Timer;
-use windrow_model::{TaskId, Time, WorkerId, WorkerState};
+use windrow_model::{AttemptId, Failure, TaskId, Time, WorkerId, WorkerState};
 
-/// Why a worker with a full disk is excluded.
-const DISK_FULL: &str = "its disk is full";
+/// Most bytes of a failure in the reason of an exclusion.
+const REASON_BYTES_MAX: usize = 400;
 /// Exclusions become longer up to this multiple of the first one.
 const LONGEST: u64 = 10;
 
@@ -49,7 +52,7 @@ impl State {
         }
         let mut times = 0;
         self.workers.change(id, |w| {
-            (w.faults, w.damaged, w.excluded, w.full) = (0, 0, true, false);
+            (w.faults, w.damaged, w.excluded) = (0, 0, true);
             times = w.exclusions;
             w.exclusions += 1;
             w.reason = Some(reason.clone());
@@ -61,39 +64,21 @@ impl State {
         self.take_back_all(id);
     }
 
-    /// Handles a worker's report whether its disk is full. A worker with a full disk is excluded as long as it reports
-    /// that, unless too many are excluded already: then lists show the reason all the same, and its tasks fail with an error
-    /// that the user sees.
-    pub(crate) fn note_room(&mut self, id: WorkerId, full: bool) {
-        let Some((was_full, excluded)) = self.workers.live(id).map(|w| (w.full, w.excluded)) else { return };
-        match (full, was_full) {
-            (true, true) if excluded => self.end_exclusion_after(id, self.config.exclusion_ms),
-            (true, _) if self.may_exclude(id) => {
-                let reason = DISK_FULL.to_string();
-                self.workers.change(id, |w| {
-                    (w.full, w.excluded) = (true, true);
-                    w.reason = Some(reason.clone());
-                });
-                let state = WorkerState::Excluded;
-                self.out.push(Action::WorkerChanged { worker: id, state, reason: Some(reason) });
-                self.end_exclusion_after(id, self.config.exclusion_ms);
-                self.take_back_all(id);
-            }
-            (true, false) if !excluded => self.workers.change(id, |w| {
-                w.full = true;
-                w.reason = Some(DISK_FULL.to_string());
-            }),
-            (false, true) => self.readmit(id),
-            _ => {}
+    /// Excludes a worker that could not start a process or a thread for this attempt: the next one would fail, too.
+    pub(crate) fn reached_a_limit(&mut self, id: WorkerId, attempt: AttemptId, failure: &Failure) {
+        if self.task(attempt.task).is_some_and(|t| t.runs().any(|run| run == Run { worker: id, attempt })) {
+            let end = failure.message.floor_char_boundary(REASON_BYTES_MAX);
+            self.exclude(id, format!("it has reached a limit of its system: {}", &failure.message[..end]));
         }
     }
 
-    /// Whether at most half of the workers that could take tasks would be excluded.
+    /// Whether at most half of the workers would be without tasks.
     fn may_exclude(&self, id: WorkerId) -> bool {
         let live = self.workers.iter().filter(|(_, w)| w.state == WorkerState::Live);
-        let (excluded, all) = live.fold((0, 0), |(e, n), (_, w)| (e + usize::from(w.excluded), n + 1));
+        let (others, all) =
+            live.fold((0, 0), |(n, all), (other, w)| (n + usize::from(w.is_set_aside() && other != id), all + 1));
         let could = self.workers.live(id).is_some_and(|w| !w.excluded && w.state == WorkerState::Live);
-        could && (excluded + 1) * 2 <= all
+        could && (others + 1) * 2 <= all
     }
 
     /// An exclusion must end, even with a very long configured time.
@@ -104,26 +89,30 @@ impl State {
     /// Ends an exclusion.
     pub(crate) fn readmit(&mut self, id: WorkerId) {
         self.timers.clear(Timer::Excluded(id));
-        let excluded = self.workers.get(id).is_some_and(|w| w.excluded);
+        if !self.workers.get(id).is_some_and(|w| w.excluded) {
+            return;
+        }
+        let mut reason = None;
         self.workers.change(id, |w| {
-            if (excluded || w.full) && w.state == WorkerState::Live {
-                w.reason = None;
+            w.excluded = false;
+            if w.state == WorkerState::Live {
+                reason = w.full.then(|| DISK_FULL.to_string());
+                w.reason.clone_from(&reason);
             }
-            (w.full, w.excluded) = (false, false);
         });
-        let live = self.workers.get(id).is_some_and(|w| w.state == WorkerState::Live);
-        if excluded && live {
-            self.out.push(Action::WorkerChanged { worker: id, state: WorkerState::Live, reason: None });
+        let state = if reason.is_some() { WorkerState::Excluded } else { WorkerState::Live };
+        if self.workers.get(id).is_some_and(|w| w.state == WorkerState::Live) {
+            self.out.push(Action::WorkerChanged { worker: id, state, reason });
         }
     }
 
-    /// Ends all exclusions if only excluded workers are left, since an excluded worker is better than none. Ends those
-    /// of lost and draining workers as well.
+    /// Ends all exclusions if no other worker is left, since an excluded worker is better than none. Ends those of lost
+    /// and draining workers as well.
     pub(crate) fn ensure_eligible_worker(&mut self) {
         if self.workers.excluded().next().is_none() {
             return;
         }
-        let alone = !self.workers.iter().any(|(_, w)| w.state == WorkerState::Live && !w.excluded);
+        let alone = !self.workers.iter().any(|(_, w)| w.state == WorkerState::Live && !w.is_set_aside());
         let excluded = self.workers.excluded().filter(|(_, w)| alone || w.state != WorkerState::Live);
         let back: Vec<WorkerId> = excluded.map(|(id, _)| id).collect();
         back.into_iter().for_each(|id| self.readmit(id));

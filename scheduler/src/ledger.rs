@@ -65,6 +65,10 @@ causes! {
     NotShared "not-shared" InputNotShared 8;
     /// Its worker says that the attempt belongs to an earlier incarnation.
     Stale "stale" StaleAttempt 50;
+    /// Its worker could not start the job's process or a thread: a limit of the system, which is no fault of the task.
+    ResourceLimit "resource-limit" ResourceLimit 20;
+    /// The disk of its worker was full, and stayed full after the attempt's files were deleted.
+    DiskFull "disk-full" NoSpace 20;
     /// Any other uncharged failure.
     Other "other" Internal 20;
 }
@@ -80,6 +84,8 @@ impl Cause {
             Code::ChunkUnavailable => Cause::ChunkUnavailable,
             Code::StaleAttempt => Cause::Stale,
             Code::WorkerLost => Cause::Undelivered,
+            Code::ResourceLimit => Cause::ResourceLimit,
+            Code::NoSpace => Cause::DiskFull,
             _ => Cause::Other,
         }
     }

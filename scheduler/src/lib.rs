@@ -27,6 +27,7 @@ mod commit;
 mod exclusion;
 mod failed;
 mod fetch_failures;
+mod full_disk;
 mod job;
 mod lease;
 mod ledger;

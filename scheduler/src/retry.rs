@@ -12,7 +12,7 @@ use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, TaskState};
 use crate::timers::Timer;
-use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
+use windrow_model::{AttemptId, Class, Code, Failure, JobState, TaskId, WorkerId};
 
 /// Uncharged failures in a row that are retried at once.
 const AT_ONCE: u32 = 2;
@@ -34,7 +34,15 @@ impl State {
     }
 
     pub(crate) fn attempt_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
-        let class = failure.code.class();
+        let class = match failure.code {
+            // The worker has no room for any task, and gets none until it has.
+            Code::NoSpace if self.workers.live(worker).is_some_and(|w| w.full) => Class::Retry,
+            Code::ResourceLimit => {
+                self.reached_a_limit(worker, attempt, &failure);
+                Class::Retry
+            }
+            code => code.class(),
+        };
         self.failed(worker, attempt, failure, class);
     }
 

@@ -1,7 +1,9 @@
-//! Jobs without an eligible worker: no worker takes new tasks, because there is none or because all of them drain.
+//! Jobs without an eligible worker: no worker takes new tasks, because there is none, or because all of them drain or
+//! have full disks.
 //!
-//! The status of such a job says so at once, and the job waits, since workers come back. After a long time it fails
-//! with `UNSCHEDULABLE`, so that its client does not wait for ever. Attempts that still run elsewhere are awaited.
+//! The status of such a job says so at once, and the job waits, since workers come back and disks are cleared. After a
+//! long time it fails with `UNSCHEDULABLE`, or with `NO_SPACE` where disks are full, so that its client does not wait
+//! for ever. Attempts that still run elsewhere are awaited.
 
 use crate::job::Job;
 use crate::state::State;
@@ -53,10 +55,14 @@ impl State {
 
     /// Fails a job for which no worker has come in all that time.
     pub(crate) fn fail_starved_job(&mut self, id: JobId) {
-        let why = self.jobs.get(&id).and_then(|job| self.waits_for(job));
+        let (why, full) = match self.jobs.get(&id) {
+            Some(job) => (self.waits_for(job), self.waits_for_disks(job).is_some()),
+            None => return,
+        };
+        let code = if full { Code::NoSpace } else { Code::Unschedulable };
         let why = why.unwrap_or_else(|| "no worker takes new tasks".to_string());
         let message =
             format!("nothing of the job could run for {} s: {why}", self.config.unschedulable_after_ms / 1_000);
-        self.end_job(id, JobState::Failed, Some(Failure::new(Code::Unschedulable, message)));
+        self.end_job(id, JobState::Failed, Some(Failure::new(code, message)));
     }
 }

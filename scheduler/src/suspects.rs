@@ -251,7 +251,7 @@ impl State {
     /// Releases workers that are reserved for a task that no longer needs them.
     fn free_reserved(&mut self) {
         let needless = |(worker, task): &(WorkerId, TaskId)| {
-            let takes = self.workers.get(*worker).is_some_and(|w| w.state == WorkerState::Live && !w.excluded);
+            let takes = self.workers.get(*worker).is_some_and(|w| w.state == WorkerState::Live && !w.is_set_aside());
             match self.task(*task).map(|t| &t.state) {
                 // A worker that registers may bring other attempts with it, or the suspect itself beside others: then
                 // the suspect is not alone, and the loss of that worker is not its fault.

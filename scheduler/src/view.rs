@@ -126,6 +126,9 @@ impl State {
         if !stuck || self.workers.any_takes_tasks(|w| job.left_out.contains_key(w)) {
             return None;
         }
+        if let Some(disks) = self.waits_for_disks(job) {
+            return Some(disks);
+        }
         if let Some((worker, failure)) = job.left_out.first_key_value() {
             let n = job.left_out.len();
             return Some(format!(

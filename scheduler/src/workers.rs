@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     pub exclusions: u32,
     /// It gets no tasks at present.
     pub excluded: bool,
-    /// Its disk is full. It is excluded for that, unless too many are.
+    /// Its disk is full: it gets no tasks until it has room.
     pub full: bool,
     /// Why it is excluded, drains or is lost.
     pub reason: Option<String>,
@@ -66,7 +66,7 @@ impl Worker {
         let (running, ahead, slots) = (self.running.len() as u64, self.ahead.len() as u64, u64::from(self.info.slots));
         let places = slots * u64::from(prefetch_per_slot) + u64::from(planted::has(Planted::OverAhead));
         let slots = slots + u64::from(planted::has(Planted::OverSlots));
-        let takes = self.state == WorkerState::Live && !self.excluded && self.alone.is_none();
+        let takes = self.state == WorkerState::Live && !self.is_set_aside() && self.alone.is_none();
         match (running < slots, ahead > 0) {
             (true, true) => Capacity::Next,
             (true, false) if takes => Capacity::Slot((running << 32) / slots),
@@ -77,7 +77,12 @@ impl Worker {
 
     /// Whether it gets tasks, now or when a slot becomes free.
     pub(crate) fn takes_tasks(&self) -> bool {
-        self.state == WorkerState::Live && !self.excluded && self.info.slots > 0
+        self.state == WorkerState::Live && !self.is_set_aside() && self.info.slots > 0
+    }
+
+    /// Whether it gets no tasks for a while although it is alive.
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.excluded || self.full
     }
 
     /// Whether it has no attempts.
@@ -287,7 +292,7 @@ impl Workers {
             id: w.info.worker,
             address: w.info.address.clone(),
             host: w.info.host.clone(),
-            state: if w.state == WorkerState::Live && w.excluded { WorkerState::Excluded } else { w.state },
+            state: if w.state == WorkerState::Live && w.is_set_aside() { WorkerState::Excluded } else { w.state },
             slots: w.info.slots,
             running: w.running.len() as u32,
             memory_bytes: w.info.memory_bytes,
@@ -312,7 +317,7 @@ impl Workers {
             if w.ahead.len() as u64 > most {
                 return Err(format!("more wait on {id} than may"));
             }
-            if !w.ahead.is_empty() && (w.excluded || w.state != WorkerState::Live) {
+            if !w.ahead.is_empty() && (w.is_set_aside() || w.state != WorkerState::Live) {
                 return Err(format!("{id} takes no tasks, and {:?} waits there", w.ahead.front()));
             }
         }

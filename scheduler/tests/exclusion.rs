@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Config, Event};
+use windrow_scheduler::{Cause, Config, Event};
 
 fn state(h: &Harness, n: u8) -> WorkerState {
     h.scheduler.workers().iter().find(|w| w.id == worker_id(n)).unwrap().state
@@ -42,45 +42,53 @@ fn worker_failing_tasks_that_succeed_elsewhere_is_excluded() {
 }
 
 #[test]
-fn full_disk_excludes_a_worker_until_space_is_free() {
+fn worker_at_a_limit_of_its_system_is_excluded() {
     let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
-    let beat = |h: &mut Harness, n: u8, full: bool| {
-        h.step(Event::WorkerBeat { worker: worker_id(n), progress: vec![], lists_all: false, full: Some(full) });
-    };
-    beat(&mut h, 1, true);
-    beat(&mut h, 2, true);
-    assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live), "the user must see the error");
-    let reason = |h: &Harness, n: u8| h.scheduler.workers().into_iter().find(|w| w.id == worker_id(n)).unwrap().reason;
-    assert_eq!(reason(&h, 2).as_deref(), Some("its disk is full"), "lists say so all the same");
-    beat(&mut h, 2, false);
-    assert_eq!(reason(&h, 2), None);
-    beat(&mut h, 2, true);
     h.submit(1, map_only(), &[2]);
-    assert_eq!(h.running(), ["0/0@2"]);
-    // The exclusion lasts as long as the worker reports a full disk.
-    for _ in 0..10 {
-        h.now = h.now.plus_ms(Config::default().exclusion_ms - 1);
-        beat(&mut h, 1, true);
+    h.fail(1, 0, 0, Code::ResourceLimit);
+    assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live));
+    let reason = h.changes.last().unwrap().2.clone().unwrap();
+    assert!(reason.contains("limit of its system"), "{reason}");
+    h.finish_all();
+    let status = &h.ended[&job_id(1)];
+    assert_eq!((status.state, status.tasks.failed), (JobState::Done, 0));
+}
+
+#[test]
+fn only_worker_at_a_limit_is_tried_again_within_a_bound() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[1]);
+    let mut tries = 0;
+    while h.ended.is_empty() {
+        if h.assigned.is_empty() {
+            h.tick();
+            continue;
+        }
+        assert_eq!(state(&h, 1), WorkerState::Live, "it is the only one");
+        h.fail(1, 0, 0, Code::ResourceLimit);
+        tries += 1;
     }
-    assert_eq!(h.running(), ["0/0@2"]);
-    beat(&mut h, 1, false);
-    assert_eq!(h.running(), ["0/0@2", "0/1@1"]);
-    // A full worker that is the only one left is better than none.
-    beat(&mut h, 1, true);
-    assert_eq!(state(&h, 1), WorkerState::Excluded);
-    h.leave(2);
-    beat(&mut h, 1, true);
-    assert_eq!(state(&h, 1), WorkerState::Live);
-    // An old release does not report its disk, and a worker excluded for its faults stays excluded whatever it
-    // reports.
-    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
+    assert_eq!(tries, Cause::ResourceLimit.most());
+    assert!(h.now > Time(20_000), "the tries are spread over some time: {:?}", h.now);
+    let status = &h.ended[&job_id(1)];
+    assert_eq!(status.tasks.failed, 0, "no attempt is charged");
+    let error = status.error.clone().unwrap();
+    assert!(error.code == Code::ResourceLimit && error.message.contains("without a charge"), "{error}");
+}
+
+#[test]
+fn late_report_of_a_limit_excludes_no_worker() {
+    let mut h = Harness::new();
     h.join(1, 1);
     h.join(2, 1);
-    fail_on_the_first(&mut h, 10);
-    beat(&mut h, 1, false);
-    assert_eq!(state(&h, 1), WorkerState::Excluded);
+    h.submit(1, map_only(), &[1]);
+    let (worker, task) = h.take(1, 0, 0);
+    h.done(worker, &task);
+    h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure: failure(Code::ResourceLimit) });
+    assert_eq!(state(&h, 1), WorkerState::Live);
 }
 
 #[test]

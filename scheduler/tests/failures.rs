@@ -96,6 +96,7 @@ fn every_uncharged_code_fails_the_job_at_the_bound_of_its_cause() {
         (Code::StaleAttempt, Cause::Stale),
         (Code::WorkerLost, Cause::Undelivered),
         (Code::SegmentCorrupt, Cause::SegmentCorrupt),
+        (Code::ResourceLimit, Cause::ResourceLimit),
     ];
     assert!(Code::ALL.iter().all(|c| c.class() != Class::Retry || codes.iter().any(|(code, _)| code == c)));
     for (code, cause) in codes {

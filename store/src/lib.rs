@@ -17,6 +17,8 @@ pub mod prepare;
 pub mod publish;
 pub mod remove_tree;
 pub mod split;
+#[cfg(feature = "storage-calls")]
+pub mod start_thread;
 pub mod steps;
 #[cfg(feature = "storage-calls")]
 pub mod storage_call;
@@ -39,6 +41,8 @@ pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, commit_output, place_part, remove_staging};
 pub use remove_tree::remove_tree;
 pub use split::{SplitOptions, input_bytes, split, unsupported};
+#[cfg(feature = "storage-calls")]
+pub use start_thread::{start_thread, thread_failure_code};
 pub use steps::Steps;
 #[cfg(feature = "storage-calls")]
 pub use storage_call::{Progress, StorageCalls};

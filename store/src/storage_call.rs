@@ -8,6 +8,7 @@
 //! path and the system's list, which touches no mount.
 
 use crate::error::{Result, StoreError};
+use crate::start_thread::{start_thread, thread_failure_code};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -76,8 +77,8 @@ impl StorageCalls {
     ///
     /// # Errors
     /// `STORAGE_TIMEOUT` if the call makes no progress within the limit, or at once if the mount has too many abandoned
-    /// threads; in the first case `call` may still run, even to its end. `IO_ERROR` if no thread can be started,
-    /// `INTERNAL` if `call` panics.
+    /// threads; in the first case `call` may still run, even to its end. `RESOURCE_LIMIT` if no thread can be started for
+    /// two seconds, `INTERNAL` if `call` panics.
     pub async fn run<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         path: &Path,
@@ -93,14 +94,16 @@ impl StorageCalls {
         let (progress, state) = (Progress::default(), Arc::new(AtomicU8::new(WAITING)));
         let (ticks, guard) = (progress.clone(), Waiting { calls: self.clone(), mount, state });
         let end = Ends { calls: self.clone(), mount: guard.mount.clone(), state: guard.state.clone() };
-        let thread = thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES).spawn(move || {
+        let body = move || {
             let end = end;
             let result = call(&ticks);
             // Before the answer is sent: a thread that has answered is never counted as abandoned.
             drop(end);
             let _ = answer.send(result);
-        });
-        thread.map_err(|e| failed(Code::IoError, format!("cannot start a thread for a storage call: {e}")))?;
+        };
+        start_thread(|| thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES), body)
+            .await
+            .map_err(|e| failed(thread_failure_code(&e), format!("cannot start a thread for a storage call: {e}")))?;
         let mut seen = progress.count();
         loop {
             match timeout(self.limit, &mut answered).await {

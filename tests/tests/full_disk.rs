@@ -248,6 +248,73 @@ fn worker_with_a_full_disk_gets_no_tasks_until_space() {
     cluster.stop();
 }
 
+/// Writes until nothing more fits.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+    while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|n| n > 0) {}
+}
+
+fn status(cluster: &Cluster, id: &str) -> serde_json::Value {
+    cluster.json(["job", "get", id])
+}
+
+#[test]
+fn job_waits_while_the_only_disk_is_full() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    let Some(mounted) = Mounted::new(128 << 20) else {
+        println!("skipped: mounting is not allowed here");
+        return;
+    };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
+    cluster.add_worker(1);
+    let filler = mounted.0.path().join("filler");
+    fill(&filler);
+    eventually("it says that there is no room", || cluster.worker(0).unwrap()["state"] == "excluded");
+    let id = cluster.detach(folder.path(), "wordcount", ["few", "--output", "out"]);
+    eventually("the job says why it waits", || {
+        status(&cluster, &id)["waiting"].as_str().is_some_and(|why| why.contains("is full"))
+    });
+    assert_eq!(status(&cluster, &id)["attempts"], 0);
+    std::fs::remove_file(&filler).unwrap();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    let job = status(&cluster, &id);
+    assert_eq!((&job["attempts"], &job["tasks"]["failed"]), (&job["tasks"]["total"], &serde_json::json!(0)), "{job}");
+    assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected-few")));
+    cluster.stop();
+}
+
+#[test]
+fn attempts_that_meet_a_full_disk_are_not_charged() {
+    let folder = folder();
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    std::fs::write(folder.path().join("gated"), format!("gate0 a b c\n{}", "word ".repeat(400) + "\n")).unwrap();
+    let mut cluster = Cluster::start(0, 1);
+    let Some(mounted) = Mounted::new(128 << 20) else {
+        println!("skipped: mounting is not allowed here");
+        return;
+    };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
+    cluster.add_worker(1);
+    let args = ["gate", "gated", "--gate", gate.to_str().unwrap(), "--output", "out"];
+    let id = cluster.detach(folder.path(), "hostile", args);
+    eventually("the task waits", || std::fs::read_dir(&gate).unwrap().count() >= 1);
+    let filler = mounted.0.path().join("filler");
+    fill(&filler);
+    std::fs::write(gate.join("open"), "").unwrap();
+    let failures = |job: &serde_json::Value| job["failures"].as_array().unwrap().clone();
+    eventually("the attempt fails", || !failures(&status(&cluster, &id)).is_empty());
+    std::fs::remove_file(&filler).unwrap();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    let job = status(&cluster, &id);
+    assert_eq!(job["tasks"]["failed"], 0, "{job}");
+    for failure in failures(&job) {
+        assert_eq!((&failure["code"], &failure["charged"]), (&"NO_SPACE".into(), &false.into()), "{failure}");
+    }
+    cluster.stop();
+}
+
 /// A worker on a full disk did not start: it could not note its incarnation.
 #[test]
 fn worker_starts_on_a_full_disk_and_serves() {
@@ -262,14 +329,10 @@ fn worker_starts_on_a_full_disk_and_serves() {
     cluster.data(folder.path(), &["put", "records", "kept", "--framing", "fixed:100"]).ok();
     cluster.data(folder.path(), &["put", "few", "gone"]).ok();
     let filler = mounted.0.path().join("filler");
-    let fill = || {
-        let mut file = std::fs::File::options().append(true).create(true).open(&filler).unwrap();
-        while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|n| n > 0) {}
-    };
     let reason = |cluster: &Cluster| cluster.worker(0).filter(|w| w["state"] != "lost").map(|w| w["reason"].clone());
     // Again and again, each time with what the start before has freed taken away.
     for _ in 0..3 {
-        fill();
+        fill(&filler);
         cluster.kill_worker(0);
         cluster.start_worker(0);
         eventually("lists say that the disk is full", || reason(&cluster).is_some_and(|r| r == "its disk is full"));

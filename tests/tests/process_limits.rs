@@ -151,7 +151,7 @@ fn worker_survives_a_full_process_table() {
     let job = |output: &str| run(tool("wordcount").args(["words", "--output", output, "--cluster", &url]));
 
     let sleepers = Sleepers::start(&place, most);
-    job("full").with(1).shows_error("IO_ERROR", &["cannot start a thread", "ulimit"]);
+    job("full").with(1).shows_error("RESOURCE_LIMIT", &["cannot start a thread", "ulimit"]);
     // Where there is another worker, this one is left out, with the reason.
     let mut other = Daemon::start(tool("windrow").args(args).arg(place.path("other")).env("WINDROW_LOG", "error"));
     other.read_line("worker ");

@@ -187,6 +187,7 @@ pub async fn run(
         outputs,
         logs,
         progress: progress.clone(),
+        room: room.clone(),
         left,
         spawner: executor::Spawner::start(owner).map_err(Error::System)?,
     };

@@ -6,9 +6,11 @@
 
 mod act;
 mod chunks;
+mod room;
 
 use crate::artifacts::Artifacts;
 use crate::deletions::Deletions;
+use crate::disk_space::Room;
 use crate::error::Error;
 use crate::executor::{self, Left, Spawner};
 use crate::job::JobSetup;
@@ -59,6 +61,7 @@ pub(crate) struct Parts {
     pub outputs: Outputs,
     pub logs: Logs,
     pub progress: Progress,
+    pub room: Room,
     pub spawner: Spawner,
     /// Attempts that ran when the last incarnation ended. Sent when a session has begun.
     pub left: Vec<Left>,
@@ -80,6 +83,8 @@ enum Mail {
     ChunksLookedAt(Box<Event>),
     /// Every writer to the folders of an ended job has stopped.
     JobQuiet(JobId),
+    /// An attempt failed for want of space, and the disk has been checked since.
+    LookedForRoom(AttemptId, Failure),
 }
 
 #[derive(Debug)]
@@ -131,6 +136,8 @@ pub(crate) struct Node {
     waits_for: Option<Needs>,
     /// When unused artifacts were last collected.
     collected: Option<Instant>,
+    /// The attempt whose files were ordered to be deleted last, and that deletion.
+    last_removal: Option<(AttemptId, JoinHandle<()>)>,
     /// Changes of datasets that the journal has recorded, as far as this session has reported.
     revision: u64,
 }
@@ -161,6 +168,7 @@ impl Node {
             draining: false,
             waits_for: None,
             collected: None,
+            last_removal: None,
             revision: 0,
         };
         for (attempt, report) in kept {
@@ -225,6 +233,7 @@ impl Node {
                     Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
                     Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
                     Some(Mail::JobQuiet(job)) => self.sweep_job(job),
+                    Some(Mail::LookedForRoom(id, failure)) => self.looked_for_room(id, failure),
                     Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
                     Some(Mail::Staged(attempt, staged)) => {
                         self.chunks_held(&staged.new_chunks);

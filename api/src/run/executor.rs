@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::plan::flow::Flow;
 use crate::run::registry::Registry;
 use crate::run::task_run::StageTable;
-use crate::run::threads::Threads;
+use crate::run::threads::{Threads, thread_code};
 use crate::task::context::output_identity;
 use crate::task::env::TaskEnv;
 use crate::task::failure::TaskError;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use windrow_engine::{LocalSegment, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::quota::Quota;
-use windrow_model::{AttemptId, Code, Digest, Task, TaskInput};
+use windrow_model::{AttemptId, Code, Digest, Failure, Task, TaskInput};
 use windrow_proto::frame::{read_frame, write_frame};
 use windrow_proto::v1::{self, from_executor, to_executor};
 
@@ -79,11 +79,10 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
         }
     };
     let fingerprint = Some(program.plan.fingerprint.into());
-    send(&replies, from_executor::Message::Ready(v1::ExecutorReady { protocol: PROTOCOL, fingerprint }))?;
-
     let running: Arc<Mutex<HashMap<AttemptId, Cancelled>>> = Arc::default();
+    // Before it is ready: a missing thread is no fault of a task.
     let pool = Threads::start(threads, {
-        let running = running.clone();
+        let (running, replies) = (running.clone(), replies.clone());
         move |(order, cancelled): (Order, Cancelled)| {
             let attempt = order.task.attempt;
             let quota = Quota::new(quota_bytes).enter();
@@ -95,8 +94,17 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
                 std::process::exit(1);
             }
         }
-    })
-    .map_err(|e| Error::new(Code::Internal, format!("cannot start {threads} threads: {e}")))?;
+    });
+    let pool = match pool {
+        Ok(pool) => pool,
+        Err(e) => {
+            let what = format!("cannot start {threads} threads for tasks: {e}");
+            let failure = Some(Failure::new(thread_code(&e), what).into());
+            return send(&replies, from_executor::Message::SetupFailed(v1::SetupFailed { failure }));
+        }
+    };
+    send(&replies, from_executor::Message::Ready(v1::ExecutorReady { protocol: PROTOCOL, fingerprint }))?;
+
     while let Some(v1::ToExecutor { message }) = read_frame(&mut socket)? {
         match message {
             Some(to_executor::Message::Run(run)) => {

@@ -12,7 +12,7 @@ use crate::run::finished::Finished;
 use crate::run::job_id::new_job_id;
 use crate::run::leftovers;
 use crate::run::task_run::StageTable;
-use crate::run::threads::Threads;
+use crate::run::threads::{Threads, thread_code};
 use crate::task::env::TaskEnv;
 use crate::task::failure::TaskError;
 use outputs::Outputs;
@@ -69,7 +69,7 @@ pub(crate) fn run(
     let scratch = Scratch::create(&program, &options, job)?;
     let (sender, messages) = channel();
     let threads = Threads::start(options.threads, |work: Work| work())
-        .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
+        .map_err(|e| Error::new(thread_code(&e), format!("cannot start {} threads: {e}", options.threads)))?;
     let interrupted = sender.clone();
     // While the run lives there is a receiver; after it nothing is left to interrupt.
     let _watched = interrupts::watch(move || drop(interrupted.send(Message::Interrupted)))

@@ -8,8 +8,13 @@
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::collections::VecDeque;
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use windrow_failpoint::failpoint;
+use windrow_format::resource_limit::is_resource_limit;
+use windrow_model::Code;
 
 /// Interval at which an idle thread looks for work that users' functions have left to the pool (`rayon::spawn`).
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -36,15 +41,17 @@ impl<T: Send + 'static> Threads<T> {
     ///
     /// # Errors
     /// The threads cannot be started.
-    pub(super) fn start(
-        count: usize,
-        work: impl Fn(T) + Send + Sync + 'static,
-    ) -> Result<Threads<T>, ThreadPoolBuildError> {
+    pub(super) fn start(count: usize, work: impl Fn(T) + Send + Sync + 'static) -> io::Result<Threads<T>> {
+        failpoint!("threads.start")?;
         let waiting = Waiting { tasks: VecDeque::new(), closed: false };
         let queue = Arc::new(Queue { waiting: Mutex::new(waiting), more: Condvar::new() });
         // Panics of user code are caught where it is called. An uncaught one would leave its task without an answer
         // forever; rayon aborts the process then.
-        let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(|n| format!("task-{n}")).build()?;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|n| format!("task-{n}"))
+            .build()
+            .map_err(system_error)?;
         let waiting = queue.clone();
         pool.spawn_broadcast(move |_| {
             while let Some(next) = waiting.next() {
@@ -59,6 +66,17 @@ impl<T: Send + 'static> Threads<T> {
         self.queue.lock().tasks.push_back(what);
         self.queue.more.notify_one();
     }
+}
+
+/// The error of the system by which a thread could not be started.
+fn system_error(e: ThreadPoolBuildError) -> io::Error {
+    let number = e.source().and_then(|e| e.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    number.map_or_else(|| io::Error::other(e), io::Error::from_raw_os_error)
+}
+
+/// The code for threads that could not be started.
+pub(super) fn thread_code(e: &io::Error) -> Code {
+    if is_resource_limit(e) { Code::ResourceLimit } else { Code::Internal }
 }
 
 impl<T> Drop for Threads<T> {

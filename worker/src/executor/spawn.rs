@@ -26,8 +26,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
+use windrow_failpoint::failpoint;
 use windrow_format::fill::fill;
 use windrow_format::regular_file;
+use windrow_format::resource_limit::is_resource_limit;
 use windrow_model::environment::INHERITED_VARIABLES;
 use windrow_model::{Code, Escape, Failure};
 
@@ -117,7 +119,7 @@ impl Spawner {
 
 fn spawn(binary: &Executable, folder: &Path, owner: &Owner) -> Result<Spawned, Failure> {
     let is_script = check_header(binary)?;
-    let unbounded = |e: io::Error| Failure::new(Code::IoError, format!("cannot make a control group for a job: {e}"));
+    let unbounded = |e: io::Error| Failure::new(code_of(&e), format!("cannot make a control group for a job: {e}"));
     let mut group = owner.groups.as_ref().map(Groups::make).transpose().map_err(unbounded)?;
     let mut tries = 0;
     loop {
@@ -169,7 +171,7 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
             Code::ExecFailed
         }
         // The worker's disk, mount or limits are at fault. Other workers may start it.
-        _ => Code::IoError,
+        _ => code_of(e),
     };
     let hint = match e.kind() {
         io::ErrorKind::NotFound => "; `ldd` on the binary shows which interpreter or library is missing here",
@@ -180,6 +182,12 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
     Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.escaped()))
 }
 
+/// The code for an error of the system at the start of a process: `RESOURCE_LIMIT` where the worker may have no more of
+/// something, which is no fault of the task.
+pub(super) fn code_of(e: &io::Error) -> Code {
+    if is_resource_limit(e) { Code::ResourceLimit } else { Code::IoError }
+}
+
 fn try_spawn(
     binary: &Executable,
     is_script: bool,
@@ -188,6 +196,7 @@ fn try_spawn(
     group: &mut Option<Group>,
 ) -> io::Result<Spawned> {
     // While these exist, no descriptor that `Command` opens gets a number that the child overwrites.
+    failpoint!("executor.spawn")?;
     let _placeholders =
         [SOCKET_FD, CRUMBS_FD, SCRIPT_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
@@ -326,9 +335,13 @@ mod tests {
         }
         let full = exec_failure(Path::new("binary"), &Errno::AGAIN.into());
         assert!(full.message.contains("`ulimit -u`"), "{full}");
-        // A bad disk, a mount without execution, limits of the machine.
-        for errno in [Errno::IO, Errno::ACCESS, Errno::NFILE, Errno::MFILE, Errno::AGAIN, Errno::STALE] {
+        // A bad disk, a mount without execution.
+        for errno in [Errno::IO, Errno::ACCESS, Errno::STALE] {
             assert_eq!(code(errno), Code::IoError, "{errno}");
+        }
+        // Limits of the machine, the user or the process.
+        for errno in [Errno::NFILE, Errno::MFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(code(errno), Code::ResourceLimit, "{errno}");
         }
     }
 }

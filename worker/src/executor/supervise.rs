@@ -12,7 +12,7 @@ use super::handover::HandOver;
 use super::overdue::Overdue;
 use super::place::look_at;
 use super::process::Process;
-use super::spawn::Spawner;
+use super::spawn::{Spawner, code_of};
 use crate::artifacts::Executable;
 use crate::job::Limits;
 use crate::logs::SharedLog;
@@ -161,7 +161,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
             }
         };
         self.looks = plan.looks;
-        let system = |e: std::io::Error| Failure::new(Code::IoError, format!("cannot watch the job's process: {e}"));
+        let system = |e: std::io::Error| Failure::new(code_of(&e), format!("cannot watch the job's process: {e}"));
         let spawned = spawner.spawn(plan.binary, plan.folder).await?;
         let (mut process, socket) = Process::new(spawned, &self.log).map_err(system)?;
         let (sender, mut receiver) = channel::open(socket).map_err(system)?;
@@ -178,7 +178,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
                         Err(failure) => break Some(failure),
                     },
                     Ok(Some(from_executor::Message::SetupFailed(v1::SetupFailed { failure }))) => {
-                        break Some(failure_of(failure));
+                        break Some(or_full(process.was_full(), failure_of(failure)));
                     }
                     Ok(Some(_)) => break Some(protocol("it reports on a task before it is ready")),
                     // It closed the socket: its exit status has the reason, unless it does not exit.

@@ -11,10 +11,11 @@ use crate::recovered_outputs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use windrow_attempts::{Action, Event, Report};
-use windrow_model::{AttemptId, Chunk, Escape, Failure, JobId, Task, TaskInput};
+use windrow_model::{AttemptId, Chunk, Code, Escape, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, from_worker};
@@ -66,10 +67,14 @@ impl Node {
                 self.published.remove(&id);
                 let staging = self.stagings.remove(&id).into_iter().collect();
                 let folder = self.parts.scratch.attempt(&id).path().to_path_buf();
-                self.remove(id.task.job, vec![folder], staging, Vec::new());
+                let removal = self.remove(id.task.job, vec![folder], staging, Vec::new());
+                self.last_removal = Some((id, removal));
             }
             Action::Publish { attempt, sinks } => self.publish(attempt, sinks),
             Action::DropJob { job, at_once } => self.drop_job(job, at_once),
+            Action::Report(Report::Failed(id, failure)) if failure.code == Code::NoSpace => {
+                self.report_after_a_look(id, failure)
+            }
             Action::Report(report) => self.report(report),
         }
     }
@@ -246,7 +251,13 @@ impl Node {
     }
 
     /// Deletes folders of a job once all writers have ended.
-    fn remove(&self, job: JobId, folders: Vec<PathBuf>, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
+    fn remove(
+        &self,
+        job: JobId,
+        folders: Vec<PathBuf>,
+        stagings: Vec<StagingTask>,
+        executors: Vec<executor::Handle>,
+    ) -> JoinHandle<()> {
         stagings.iter().for_each(|s| s.cancel.cancel());
         let quiet = (!stagings.is_empty() || !executors.is_empty()).then(|| self.post.clone());
         let deletions = self.deletions.clone();
@@ -259,7 +270,7 @@ impl Node {
             }
             deletions.remove(folders).await;
             quiet.into_iter().for_each(|post| drop(post.send(Mail::JobQuiet(job))));
-        });
+        })
     }
 
     fn command(&self, job: JobId, command: Command) {
