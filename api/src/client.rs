@@ -19,8 +19,8 @@ mod watch;
 
 pub use backup::BackupPart;
 pub use data::{ChunkPlace, Put, PutOptions};
-pub use orphans::{Orphan, Orphans, ScrubStatus, UnjoinedWorker};
 pub use upload::Artifact;
+pub use windrow_model::{Orphan, Orphans, ScrubStatus, UnjoinedWorker};
 
 use persist::{until_answered, until_connected};
 use std::path::Path;

@@ -9,7 +9,7 @@ mod pace;
 mod text;
 pub(crate) mod warning;
 
-pub use json::{failure_json, job_json, view_json, worker_json};
+pub use json::{failure_json, job_json, view_json};
 pub use text::{failure_text, number, seconds, summary};
 
 use crate::stdout;
@@ -171,5 +171,7 @@ impl Report {
     }
 }
 
+#[cfg(test)]
+mod json_tests;
 #[cfg(test)]
 mod tests;

@@ -3,12 +3,11 @@
 use crate::date::utc;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::io::Write;
-use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, view_json, worker_json};
+use windrow::report::{failure_text, number, seconds, summary, view_json};
 use windrow::stdout;
-use windrow_model::view::{DatasetView, dataset_state};
+use windrow_model::view::{DatasetView, ErrorView, JobView, WorkerView, dataset_state};
 use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, WorkerStatus};
 
 /// The format of results.
@@ -36,9 +35,9 @@ pub(crate) fn put_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     stdout::put(bytes)
 }
 
-/// JSON on stdout.
-pub(crate) fn put_json(value: &Value) -> Result<(), Failure> {
-    stdout::put_line(&format!("{value:#}")).map(drop)
+/// Writes a view, or a list of views, as JSON to stdout.
+pub(crate) fn put_json(view: &impl Serialize) -> Result<(), Failure> {
+    stdout::put_line(&format!("{:#}", view_json(view))).map(drop)
 }
 
 /// Prints a message for the user.
@@ -52,14 +51,14 @@ pub(crate) fn failure(failure: &Failure, format: Format) {
     say(&failure_text(failure));
     if format == Format::Json {
         // The program fails anyway.
-        let _ = put_json(&json!({ "error": failure_json(failure) }));
+        let _ = put_json(&ErrorView { error: failure.into() });
     }
 }
 
 /// A list of jobs.
 pub(crate) fn jobs(jobs: &[JobStatus], format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => put_json(&jobs.iter().map(job_json).collect()),
+        Format::Json => put_json(&jobs.iter().map(JobView::from).collect::<Vec<_>>()),
         Format::Table => put(&jobs_table(jobs)),
     }
 }
@@ -67,7 +66,7 @@ pub(crate) fn jobs(jobs: &[JobStatus], format: Format) -> Result<(), Failure> {
 /// One job.
 pub(crate) fn job(job: &JobStatus, format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => put_json(&job_json(job)),
+        Format::Json => put_json(&JobView::from(job)),
         Format::Table => put(&job_text(job)),
     }
 }
@@ -75,7 +74,7 @@ pub(crate) fn job(job: &JobStatus, format: Format) -> Result<(), Failure> {
 /// A list of workers.
 pub(crate) fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => put_json(&workers.iter().map(worker_json).collect()),
+        Format::Json => put_json(&workers.iter().map(WorkerView::from).collect::<Vec<_>>()),
         Format::Table => put(&workers_table(workers)),
     }
 }
@@ -83,7 +82,7 @@ pub(crate) fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Fa
 /// A list of datasets.
 pub(crate) fn datasets(datasets: &[DatasetStatus], format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => put_json(&datasets.iter().map(|d| view_json(&DatasetView::from(d))).collect()),
+        Format::Json => put_json(&datasets.iter().map(DatasetView::from).collect::<Vec<_>>()),
         Format::Table => put(&datasets_table(datasets)),
     }
 }
@@ -200,7 +199,7 @@ pub(crate) fn plain(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_model::{Counters, Framing, JobState, StageStatus, TaskTotals, WorkerState};
+    use windrow_model::{Counters, JobState, StageStatus, TaskTotals, WorkerState};
 
     #[test]
     fn tables_begin_with_the_id() {
@@ -272,26 +271,5 @@ mod tests {
         };
         let table = workers_table(&[worker]);
         assert!(table.contains(r"its disk is full\nFAKE") && table.lines().count() == 2, "{table}");
-    }
-
-    #[test]
-    fn dataset_json_has_the_fields_that_scripts_read() {
-        let dataset = |chunks, copies_min| DatasetStatus {
-            name: "logs".into(),
-            version: 3,
-            framing: Framing::Fixed(100),
-            bytes: 700,
-            chunks,
-            replicas: 2,
-            copies_min,
-        };
-        let text = format!("{:#}", view_json(&DatasetView::from(&dataset(7, 1))));
-        let want = concat!(
-            "{\n  \"bytes\": 700,\n  \"chunks\": 7,\n  \"copies_min\": 1,\n  \"framing\": \"fixed:100\",\n",
-            "  \"name\": \"logs\",\n  \"replicas\": 2,\n  \"state\": \"degraded\",\n  \"version\": 3\n}"
-        );
-        assert_eq!(text, want);
-        let states = [(0, 0), (7, 0), (7, 1), (7, 2)].map(|(chunks, copies)| dataset_state(&dataset(chunks, copies)));
-        assert_eq!(states, ["whole", "incomplete", "degraded", "whole"]);
     }
 }

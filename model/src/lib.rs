@@ -25,9 +25,11 @@ pub mod kept_bytes;
 pub mod location;
 pub mod manifest;
 pub mod node;
+pub mod orphans;
 pub mod path_text;
 pub mod plan;
 pub mod planted;
+pub mod scrub;
 pub mod segment;
 pub mod signal;
 pub mod task;
@@ -56,11 +58,13 @@ pub use kept_bytes::KeptBytes;
 pub use location::Location;
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
+pub use orphans::{Orphan, Orphans, UnjoinedWorker};
 pub use path_text::{path_text, text_path};
 pub use plan::{
     Collect, Compression, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec, SourceSpec,
     Stage,
 };
+pub use scrub::ScrubStatus;
 pub use segment::{Segment, SegmentRef};
 pub use signal::signal_name;
 pub use task::{

@@ -1,67 +1,9 @@
 //! Operators' view of orphaned chunks, workers that wait to join, and scrubs.
 
 use super::{Cluster, answered, asking};
-use windrow_model::{Digest, Failure, Framing, WorkerId};
+use windrow_model::{Digest, Failure, Framing, Orphan, Orphans, ScrubStatus, UnjoinedWorker, WorkerId};
 use windrow_net::clients;
 use windrow_proto::v1::{self, adopt_request::What};
-
-/// A chunk that no dataset refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Orphan {
-    /// Digest of the content.
-    pub digest: Digest,
-    /// Length in bytes; 0 if unknown.
-    pub length: u64,
-    /// Workers that hold it.
-    pub holders: Vec<WorkerId>,
-    /// Workers that have it in the trash.
-    pub trashed: Vec<WorkerId>,
-    /// Milliseconds since it became an orphan.
-    pub for_ms: u64,
-    /// Milliseconds until it is deleted.
-    pub kept_ms: u64,
-}
-
-/// A worker whose data folder has joined no cluster and holds chunks that the journal does not know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnjoinedWorker {
-    /// Id of the worker.
-    pub worker: WorkerId,
-    /// Name of its host.
-    pub host: String,
-    /// Number of its chunks.
-    pub chunks: u64,
-}
-
-/// Orphans and workers that wait to join.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Orphans {
-    /// Orphans, up to a limit.
-    pub chunks: Vec<Orphan>,
-    /// Number of further orphans.
-    pub left_off: u64,
-    /// Workers that wait to join.
-    pub unjoined: Vec<UnjoinedWorker>,
-}
-
-/// The progress of a worker's scrub of its chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrubStatus {
-    /// Id of the worker.
-    pub worker: WorkerId,
-    /// Bytes read in the present pass.
-    pub bytes_done: u64,
-    /// Bytes of the present pass.
-    pub bytes_total: u64,
-    /// Number of complete passes.
-    pub passes: u64,
-    /// End of the last complete pass, in milliseconds since 1970.
-    pub last_unix_ms: u64,
-    /// Number of copies that were found damaged.
-    pub damaged: u64,
-    /// Number of copies that were found missing.
-    pub gone: u64,
-}
 
 impl Cluster {
     /// The orphans of the cluster.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use windrow_model::view::{FailureView, JobView, WorkerView};
-use windrow_model::{Failure, JobStatus, WorkerStatus};
+use windrow_model::view::{FailureView, JobView};
+use windrow_model::{Failure, JobStatus};
 
 /// Converts a view to JSON.
 pub fn view_json(view: &impl Serialize) -> Value {
@@ -19,9 +19,4 @@ pub fn job_json(status: &JobStatus) -> Value {
 /// A failure: `code, message, hint, record{file, offset, excerpt} | null, stderr`; see [`FailureView`].
 pub fn failure_json(failure: &Failure) -> Value {
     view_json(&FailureView::from(failure))
-}
-
-/// A worker: `id, address, host, state, slots, running, memory_bytes, version, reason`; see [`WorkerView`].
-pub fn worker_json(worker: &WorkerStatus) -> Value {
-    view_json(&WorkerView::from(worker))
 }

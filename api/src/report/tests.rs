@@ -2,7 +2,7 @@ use super::*;
 use std::sync::{Arc, Mutex};
 use windrow_model::{Code, Counters, Failure, RecordPlace, StageStatus, TaskTotals};
 
-fn status(elapsed_ms: u64, done: u64) -> JobStatus {
+pub(super) fn status(elapsed_ms: u64, done: u64) -> JobStatus {
     let tasks = TaskTotals { total: 10, done, running: 10 - done, failed: 0 };
     JobStatus {
         id: "job-00000000000000000000000000000007".parse().unwrap(),
@@ -119,77 +119,6 @@ fn job_json_has_the_fields_that_scripts_read() {
     assert_eq!(value["error"]["message"], "it exists");
     assert_eq!(value["state"], "running");
     assert!(job_json(&status(5, 10))["error"].is_null());
-}
-
-/// A job of which every list and option has a value.
-fn full_status() -> JobStatus {
-    let mut job = status(61_500, 3);
-    job.state = JobState::Failed;
-    job.backups = 2;
-    job.counters.add(windrow_model::counters::names::RECORDS_READ, u64::MAX);
-    job.counters.add("a \"quoted\" name", 1);
-    job.waiting = Some("no worker has room".into());
-    let mut error = Failure::new(Code::UserError, "line\none \u{1b}[31m").at(RecordPlace {
-        file: <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"/in/bad\xff\\x41").into(),
-        offset: 4096,
-        excerpt: "a,b".into(),
-    });
-    error.stderr_tail = "note: x\n".into();
-    job.error = Some(error);
-    job.submitted_unix_ms = 1_790_000_000_000;
-    job.failures.push(windrow_model::FailedAttempt {
-        stage: windrow_model::StageId(1),
-        task: 4,
-        attempt: 2,
-        worker: windrow_model::WorkerId(uuid::Uuid::from_u128(5)),
-        host: "node-5".into(),
-        code: Code::WorkerLost,
-        message: "its lease ran out".into(),
-        charged: false,
-        after_ms: 900,
-    });
-    job.left_out.push(windrow_model::LeftOut {
-        worker: windrow_model::WorkerId(uuid::Uuid::from_u128(6)),
-        host: "node-6".into(),
-        code: Code::InputNotShared,
-        message: "/in is not there".into(),
-    });
-    job
-}
-
-fn full_workers() -> Vec<windrow_model::WorkerStatus> {
-    use windrow_model::WorkerState::{Draining, Excluded, Live, Lost};
-    let worker = |(n, state)| windrow_model::WorkerStatus {
-        id: windrow_model::WorkerId(uuid::Uuid::from_u128(n)),
-        address: format!("http://127.0.0.{n}:4711"),
-        host: format!("node-{n}"),
-        state,
-        slots: 4,
-        running: n as u32,
-        memory_bytes: 8 << 30,
-        version: "0.1.0".into(),
-        reason: (state != Live).then(|| "tasks failed on it".into()),
-    };
-    [(1, Live), (2, Excluded), (3, Draining), (4, Lost)].map(worker).to_vec()
-}
-
-/// Scripts compare output byte by byte, so the files change only where a field is added.
-#[test]
-fn json_equals_its_golden_files() {
-    let workers: Vec<_> = full_workers().iter().map(worker_json).collect();
-    let values = [
-        ("job.json", job_json(&full_status()), include_str!("golden/job.json")),
-        ("job_running.json", job_json(&status(5, 3)), include_str!("golden/job_running.json")),
-        ("workers.json", serde_json::Value::from(workers), include_str!("golden/workers.json")),
-    ];
-    for (name, value, golden) in values {
-        let text = format!("{value:#}\n");
-        if std::env::var_os("WINDROW_GENERATE").is_some() {
-            std::fs::write(format!("{}/src/report/golden/{name}", env!("CARGO_MANIFEST_DIR")), text).unwrap();
-        } else {
-            assert_eq!(text, golden, "{name}");
-        }
-    }
 }
 
 #[test]

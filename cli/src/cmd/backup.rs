@@ -8,7 +8,6 @@ use crate::exit::Exit;
 use crate::output::{Format, put_json, say};
 use crate::settings::Settings;
 use partial::PartialBackup;
-use serde_json::json;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use windrow::client::{BackupPart, Cluster};
 use windrow_coordinator::DUMP;
 use windrow_format::durable::{Durability, sync_folder};
 use windrow_format::private;
+use windrow_model::view::{BackupView, RestoredView};
 use windrow_model::{Code, Digest, Escape, Failure, path_text};
 
 /// Runs one of them.
@@ -25,7 +25,7 @@ pub(crate) async fn run(verb: CoordinatorVerb, settings: Settings, format: Forma
             let cluster = connect(client, settings.client).await?;
             let bytes = backup(&cluster, &to).await?;
             match format {
-                Format::Json => put_json(&json!({ "folder": path_text(&to), "journal_bytes": bytes }))?,
+                Format::Json => put_json(&BackupView { folder: path_text(&to), journal_bytes: bytes })?,
                 Format::Table => {
                     say(&format!("{} has the journal ({bytes} bytes) and what running jobs need", to.escaped()))
                 }
@@ -34,9 +34,11 @@ pub(crate) async fn run(verb: CoordinatorVerb, settings: Settings, format: Forma
         CoordinatorVerb::Restore { data_dir, cluster, from } => {
             let restored = windrow_coordinator::restore(&data_dir, from.as_deref(), cluster).map_err(Failure::from)?;
             match format {
-                Format::Json => put_json(&json!({
-                    "datasets": restored.datasets, "jobs": restored.jobs, "running": restored.running,
-                }))?,
+                Format::Json => put_json(&RestoredView {
+                    datasets: restored.datasets,
+                    jobs: restored.jobs,
+                    running: restored.running,
+                })?,
                 Format::Table => say(&format!(
                     "{} has {} datasets and {} jobs, {} of which had not ended: start the coordinator on it",
                     data_dir.escaped(),

@@ -5,12 +5,12 @@ use crate::args::{Data, DataVerb};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::Settings;
-use serde_json::json;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use windrow::client::{ChunkPlace, Cluster, PutOptions};
+use windrow_model::view::PutView;
 use windrow_model::{ByteSize, Code, Escape, Failure, Framing, Location};
 
 /// Runs one of them.
@@ -72,9 +72,13 @@ async fn put(
         })
         .await?;
     match format {
-        Format::Json => output::put_json(&json!({
-            "name": name, "version": put.version, "chunks": put.chunks, "bytes": put.bytes, "replicas": put.replicas,
-        }))?,
+        Format::Json => output::put_json(&PutView {
+            name,
+            version: put.version,
+            chunks: put.chunks,
+            bytes: put.bytes,
+            replicas: put.replicas,
+        })?,
         Format::Table => output::say(&format!(
             "{} (version {}): {} in {} chunks, {} on workers' disks, {:.1} s",
             Location::Dataset(name),

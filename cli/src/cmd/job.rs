@@ -5,11 +5,11 @@ use crate::args::{Job, JobVerb, Span};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::Settings;
-use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 use windrow::client::{Cluster, LogPiece};
 use windrow::report::{Report, Style};
+use windrow_model::view::LogView;
 use windrow_model::{AttemptId, Code, Escape, Failure, JobFilter, JobId};
 
 /// Runs one of them.
@@ -154,26 +154,15 @@ fn printable_line(line: &[u8]) -> String {
 
 /// An array with one object for each attempt.
 async fn logs_json(cluster: &Cluster, id: JobId) -> Result<(), Failure> {
-    let mut logs: Vec<(AttemptId, Value, Vec<u8>)> = Vec::new();
+    let mut logs: Vec<LogPiece> = Vec::new();
     cluster
-        .logs(id, |piece| match logs.iter_mut().find(|(attempt, _, _)| *attempt == piece.attempt) {
-            Some((_, _, data)) => data.extend_from_slice(&piece.data),
-            None => {
-                let head = json!({
-                    "stage": piece.attempt.task.stage.0,
-                    "task": piece.attempt.task.index,
-                    "attempt": piece.attempt.number,
-                    "worker": piece.worker.map(|w| w.to_string()),
-                });
-                logs.push((piece.attempt, head, piece.data));
-            }
+        .logs(id, |piece| match logs.iter_mut().find(|log| log.attempt == piece.attempt) {
+            Some(log) => log.data.extend_from_slice(&piece.data),
+            None => logs.push(piece),
         })
         .await?;
-    let all = logs.into_iter().map(|(_, mut head, data)| {
-        head["text"] = String::from_utf8_lossy(&data).into();
-        head
-    });
-    output::put_json(&all.collect())
+    let views: Vec<_> = logs.iter().map(|log| LogView::new(log.attempt, log.worker, &log.data)).collect();
+    output::put_json(&views)
 }
 
 fn name(piece: &LogPiece) -> String {

@@ -7,6 +7,7 @@ use crate::output::{self, Format};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use windrow_model::view::NewCrateView;
 use windrow_model::{Code, Escape, Failure};
 
 const MANIFEST: &str = include_str!("../../templates/manifest.toml");
@@ -68,7 +69,7 @@ pub(crate) fn run(args: New, format: Format) -> Result<Exit, Failure> {
             output::say(&format!("made the crate {}: a job that counts words. Next:", args.name));
             output::put(&next.join("\n"))?;
         }
-        Format::Json => output::put_json(&serde_json::json!({ "name": args.name, "next": next }))?,
+        Format::Json => output::put_json(&NewCrateView { name: &args.name, next: &next })?,
     }
     Ok(Exit::Done)
 }

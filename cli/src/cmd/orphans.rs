@@ -1,14 +1,14 @@
 //! `windrow data ls --orphans`, `data adopt` and `data scrub`: operators' view of chunks.
 
 use crate::output::{Format, plain, put, put_json, say, table};
-use serde_json::{Value, json};
-use windrow::client::{Cluster, Orphans, ScrubStatus};
-use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, Location, WorkerId};
+use windrow::client::Cluster;
+use windrow_model::view::{OrphansView, ScrubView};
+use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, Location, Orphans, ScrubStatus, WorkerId};
 
 /// Unreferenced chunks, and workers that wait to join.
 pub(crate) fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => put_json(&as_json(orphans)),
+        Format::Json => put_json(&OrphansView::from(orphans)),
         Format::Table => {
             let mut lines = table(&["CHUNK", "SIZE", "HELD BY", "IN TRASH OF", "FOR", "KEPT FOR"]);
             for chunk in &orphans.chunks {
@@ -39,24 +39,6 @@ pub(crate) fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
     }
 }
 
-fn as_json(orphans: &Orphans) -> Value {
-    let names = |workers: &[WorkerId]| workers.iter().map(|w| Value::from(w.to_string())).collect::<Vec<_>>();
-    let chunks = orphans.chunks.iter().map(|chunk| {
-        json!({
-            "digest": chunk.digest.to_string(), "bytes": chunk.length, "workers": names(&chunk.holders),
-            "trash": names(&chunk.trashed), "for_ms": chunk.for_ms, "kept_ms": chunk.kept_ms,
-        })
-    });
-    let unjoined = orphans
-        .unjoined
-        .iter()
-        .map(|worker| json!({ "worker": worker.worker.to_string(), "host": worker.host, "chunks": worker.chunks }));
-    json!({
-        "chunks": chunks.collect::<Vec<_>>(), "left_off": orphans.left_off,
-        "unjoined": unjoined.collect::<Vec<_>>(),
-    })
-}
-
 fn workers(ids: &[WorkerId]) -> String {
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
@@ -84,15 +66,7 @@ pub(crate) async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: 
 /// Progress of the workers' scrubs.
 pub(crate) fn scrubs(scrubs: &[ScrubStatus], format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => {
-            let all = scrubs.iter().map(|s| {
-                json!({
-                    "worker": s.worker.to_string(), "bytes_done": s.bytes_done, "bytes_total": s.bytes_total,
-                    "passes": s.passes, "last_unix_ms": s.last_unix_ms, "damaged": s.damaged, "gone": s.gone,
-                })
-            });
-            put_json(&all.collect())
-        }
+        Format::Json => put_json(&scrubs.iter().map(ScrubView::from).collect::<Vec<_>>()),
         Format::Table => {
             let mut lines = table(&["WORKER", "READ", "OF", "PASSES", "DAMAGED", "GONE"]);
             for s in scrubs {

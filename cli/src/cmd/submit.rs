@@ -11,6 +11,7 @@ use std::time::Duration;
 use windrow::InputCompression;
 use windrow::client::{Artifact, Cluster};
 use windrow::report::{Report, Style};
+use windrow_model::view::{ExplainedView, SubmittedView};
 use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec, JobState};
 
 /// A detached submit waits at most this long for its inputs to be listed.
@@ -42,7 +43,7 @@ pub(crate) async fn run(args: Submit, settings: Settings, format: Format) -> Res
         Described::Explained(plan) => {
             match format {
                 Format::Table => output::put(plan.trim_end())?,
-                Format::Json => output::put_json(&serde_json::json!({ "explain": plan }))?,
+                Format::Json => output::put_json(&ExplainedView { explain: &plan })?,
             }
             return Ok(Exit::Done);
         }
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: Submit, settings: Settings, format: Format) -> Res
     if args.detach {
         match format {
             Format::Table => output::put(&id.to_string())?,
-            Format::Json => output::put_json(&serde_json::json!({ "id": id.to_string() }))?,
+            Format::Json => output::put_json(&SubmittedView::from(id))?,
         }
         return refused_at_once(&cluster, id).await.map_or(Ok(Exit::Done), Err);
     }
