@@ -58,12 +58,12 @@ impl FetchFailures {
         self.pairs.retain(|(h, s)| *h != worker && *s != worker);
     }
 
-    /// Forgets complaints about a holder whose outputs are made again.
+    /// Forgets failed fetches from a holder whose outputs are made again.
     pub(crate) fn forget_holder(&mut self, holder: WorkerId) {
         self.readers.retain(|(h, _)| *h != holder);
     }
 
-    /// Forgets the complaints of readers on this worker.
+    /// Forgets the failed fetches of readers on this worker.
     pub(crate) fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
         self.pairs.retain(|(_, s)| *s != reader_worker);
     }
@@ -82,7 +82,7 @@ mod tests {
         TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(1), index }
     }
 
-    /// The last verdict after these complaints: holder, reader, reader's worker.
+    /// The last verdict after these failed fetches: holder, reader, reader's worker.
     fn judge(workers: usize, fetch_failures: &[(u8, u32, u8)]) -> Verdict {
         let mut all = FetchFailures::default();
         let say = |(h, r, s): &(u8, u32, u8)| all.add(worker(*h), reader(*r), worker(*s), workers);

@@ -42,6 +42,7 @@ mod queue;
 mod rejoin;
 mod restore;
 mod retry;
+mod segment_lost;
 mod shuffle;
 mod speculate;
 mod stage;

@@ -53,8 +53,8 @@ windrow_model::planted_bugs! {
     MixtureUnseen,
     /// A report of a reader with replaced inputs is accepted.
     StaleReaderTaken,
-    /// Outputs on a live worker count as available despite any number of complaints.
-    ComplaintsIgnored,
+    /// Outputs on a live worker count as available despite any number of failed fetches.
+    FetchFailuresIgnored,
     /// Leases run out while the coordinator itself sleeps.
     NoGrace,
     /// A task that failed on a worker goes back to its queue and keeps its slot.

@@ -7,20 +7,15 @@
 
 use crate::action::Action;
 use crate::job::Job;
-use crate::ledger::Cause;
 use crate::planted::{self, Planted};
 use crate::port_index::{PortIndex, segments};
 use crate::state::State;
-use crate::task::{Run, Task, TaskState};
+use crate::task::Task;
 use crate::timers::Timer;
 use crate::workers::Workers;
 use windrow_model::{
-    AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, SegmentRef, StageId, TaskId, TaskInput,
-    TaskOutput, WorkerId,
+    Input, JobId, JobState, OutputReport, Port, SegmentRef, StageId, TaskId, TaskInput, TaskOutput, WorkerId,
 };
-
-/// Number of readers that cannot fetch a segment before it counts as lost although its holder is alive.
-const COMPLAINTS_MAX: u32 = 2;
 
 /// Whether the segments of a done task can be fetched, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
@@ -163,93 +158,6 @@ impl State {
         }
         let running: Vec<JobId> = self.jobs.keys().copied().collect();
         running.into_iter().for_each(|id| self.requeue(id));
-    }
-
-    /// Ends the reader's attempt without a charge. The map that wrote the segment runs again if its block is corrupt,
-    /// if its holder is gone, or if this was not the first complaint.
-    pub(crate) fn handle_segment_lost(
-        &mut self,
-        worker: WorkerId,
-        reader: AttemptId,
-        lost: SegmentRef,
-        failure: Failure,
-    ) {
-        self.heard(worker, reader);
-        let here = Run { worker, attempt: reader };
-        let runs = |t: &Task| !matches!(t.state, TaskState::Publishing(..)) && t.runs().any(|run| run == here);
-        if !self.task(reader.task).is_some_and(runs) {
-            return;
-        }
-        let assigned = self.task(reader.task).map_or(self.now, |t| t.pace.assigned);
-        let other_goes_on = self.stop_one(reader);
-        // If the reader's own network is broken, its next attempt must not complain again.
-        if let Some(task) = self.task_mut(reader.task) {
-            task.avoid(worker);
-        }
-        let cause = Cause::of(failure.code);
-        if failure.code == Code::SegmentCorrupt && self.is_first_damage(&lost) {
-            if !other_goes_on {
-                self.retry_uncounted(reader);
-            }
-        } else if !other_goes_on {
-            self.retry_uncharged(worker, reader, cause, &failure.message);
-        } else if let Err(failure) = self.count_uncharged(worker, reader, cause, &failure.message) {
-            self.fail_job(worker, reader, failure, None);
-        }
-        let is_doubted = self.doubt(reader.task, lost, failure.code);
-        if is_doubted && failure.code == Code::SegmentCorrupt {
-            self.note_damage(lost.worker);
-        }
-        if self.task(lost.attempt.task).is_some_and(|t| !t.is_done()) && is_doubted {
-            let made_anew = match failure.code {
-                Code::SegmentCorrupt => Cause::OutputDamaged,
-                _ => Cause::OutputUnreachable,
-            };
-            if let Err(failure) = self.count_uncharged(lost.worker, lost.attempt, made_anew, &failure.message) {
-                return self.fail_job(lost.worker, lost.attempt, failure, None);
-            }
-        }
-        // A reader that got its assignment before the holder's present incarnation began had an outdated address.
-        let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= assigned);
-        if is_doubted && holder.is_some() && failure.code != Code::SegmentCorrupt {
-            self.cannot_reach(reader.task.job, lost.worker, reader.task, worker);
-        }
-        self.requeue(reader.task.job);
-    }
-
-    /// Counts damage of the task's present output. It counts against the task and not against its reader, which finds
-    /// the damage of one disk event segment by segment.
-    fn is_first_damage(&self, lost: &SegmentRef) -> bool {
-        self.task(lost.attempt.task).is_some_and(|task| {
-            let holds_it = task.is_done() && task.held.as_ref().is_some_and(|held| held.attempt == lost.attempt);
-            holds_it && task.ledger.as_ref().is_none_or(|ledger| ledger.count(Cause::OutputDamaged) == 0)
-        })
-    }
-
-    /// Doubts the task's present output. False if the complaint is about another output, or if the task holds none.
-    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) -> bool {
-        let State { jobs, workers, .. } = self;
-        let map = lost.attempt.task;
-        let (s, t) = (map.stage.0 as usize, map.index as usize);
-        let Some(job) = jobs.get_mut(&reader.job).filter(|_| map.job == reader.job) else { return false };
-        if !job.stages[reader.stage.0 as usize].links.edge_producers.contains(&s) {
-            return false;
-        }
-        let Some(task) = job.stages[s].tasks.get_mut(t) else { return false };
-        if !task.is_done() || task.held.as_ref().is_none_or(|h| h.attempt != lost.attempt) {
-            return false;
-        }
-        task.fetch_failures += 1;
-        let gone = !is_held(task, workers);
-        let enough = task.fetch_failures >= COMPLAINTS_MAX && !planted::has(Planted::ComplaintsIgnored);
-        if code == Code::SegmentCorrupt || gone || enough {
-            if let Some(held) = task.held.as_mut().filter(|_| !gone) {
-                held.doubted = true;
-                task.avoid(lost.worker);
-            }
-            job.reopen(s, t, workers);
-        }
-        !gone
     }
 
     /// After a stage has finished: unfinished reruns that only it needed are done as they are. Otherwise the loss of a

@@ -1,8 +1,8 @@
 //! Workers that readers cannot reach.
 //!
-//! A reader that cannot fetch a segment complains about its holder. One complaint may be chance. After complaints of
-//! two different readers about a worker, all of its outputs that are still needed are made again elsewhere: each
-//! output by itself would cost two more complaints with all their time-outs. The worker that is at fault
+//! A reader that cannot fetch a segment reports a failed fetch from its holder. One may be chance. After failed fetches
+//! of two different readers from a worker, all of its outputs that are still needed are made again elsewhere: each
+//! output by itself would cost two more failed fetches with all their time-outs. The worker that is at fault
 //! (`fetch_failures.rs`) gets no tasks for a while.
 
 use crate::fetch_failures::Verdict;

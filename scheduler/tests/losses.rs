@@ -240,7 +240,7 @@ fn next_reader(h: &mut Harness) -> (WorkerId, Task, SegmentRef) {
 }
 
 #[test]
-fn the_second_complaint_about_a_segment_runs_the_map_again() {
+fn second_failed_fetch_of_a_segment_reruns_its_map() {
     let mut h = Harness::new();
     let (worker, task, segment) = reader_and_segment(&mut h);
     let lost = |task: &Task, segment| Event::SegmentLost {
@@ -302,7 +302,7 @@ fn outputs_that_are_damaged_once_do_not_fail_their_reader() {
 }
 
 #[test]
-fn a_complaint_about_an_older_output_only_retries_the_reader() {
+fn failed_fetch_of_an_older_output_only_retries_the_reader() {
     let mut h = Harness::new();
     let (worker, task, mut segment) = reader_and_segment(&mut h);
     segment.attempt.number = 7;
@@ -417,8 +417,8 @@ fn readers_see_the_segments_of_the_latest_run_of_a_map() {
     assert_eq!(h.take(1, 1, 0).1.inputs, [TaskInput::Segments(vec![])]);
 }
 
-/// Two workers that reach the scheduler and not each other, with half of the maps each: whatever runs on the wrong side
-/// complains. The job ends all the same, on one of them.
+/// Two workers reach the scheduler but not each other, and each has half of the maps: each reader fails to fetch from the
+/// other worker. The job ends all the same, on one of them.
 #[test]
 fn unreachable_workers_cause_no_livelock() {
     let mut h = Harness::new();
@@ -459,17 +459,17 @@ fn two_failed_readers_move_all_outputs_of_a_worker() {
     (0..6).for_each(|t| drop(h.finish(1, 0, t)));
     let holder = worker_id(1);
     let readers: Vec<(WorkerId, Task)> = h.assigned.iter().filter(|(w, _)| *w != holder).cloned().collect();
-    let complain = |h: &mut Harness, (worker, task): &(WorkerId, Task), nth: usize| {
+    let fail_fetch = |h: &mut Harness, (worker, task): &(WorkerId, Task), nth: usize| {
         let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
         let segment = *segments.iter().filter(|s| s.worker == holder).nth(nth).expect("it made two maps");
         let (reader, failure) = (task.attempt, failure(Code::FetchFailed));
         h.step(Event::SegmentLost { worker: *worker, reader, segment, failure })
     };
-    complain(&mut h, &readers[0], 0);
+    fail_fetch(&mut h, &readers[0], 0);
     assert_eq!(h.status(1).stages[0].tasks.done, 6, "once may be chance");
     // Another reader on another worker, about another map.
     let other = readers.iter().find(|(w, _)| *w != readers[0].0).expect("three workers read");
-    complain(&mut h, other, 1);
+    fail_fetch(&mut h, other, 1);
     assert_eq!(h.status(1).stages[0].tasks.done, 4, "both of its maps");
     let state = h.scheduler.workers().iter().find(|w| w.id == holder).map(|w| w.state);
     assert_eq!(state, Some(WorkerState::Excluded));

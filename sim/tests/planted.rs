@@ -80,7 +80,7 @@ fn two_bugs_are_found_by_the_new_kinds_of_faults_alone() {
     let (none, links, gaps) =
         (Kinds::default(), Kinds { links: true, ..Kinds::default() }, Kinds { gaps: true, ..Kinds::default() });
     let mut found = Vec::new();
-    for bug in [Planted::ComplaintsIgnored, Planted::NoGrace] {
+    for bug in [Planted::FetchFailuresIgnored, Planted::NoGrace] {
         plant(Some(bug));
         found.push([none, links, gaps].map(|kinds| first(kinds).is_some()));
     }

@@ -1,0 +1,114 @@
+//! Handles a reader that could not read a segment: ends its attempt, and decides whether the map that wrote the segment
+//! runs again.
+
+use crate::ledger::Cause;
+use crate::planted::{self, Planted};
+use crate::shuffle::is_held;
+use crate::state::State;
+use crate::task::{Run, Task, TaskState};
+use windrow_model::{AttemptId, Code, Failure, SegmentRef, TaskId, WorkerId};
+
+/// Number of readers that cannot fetch a segment before it counts as lost although its holder is alive.
+const FETCH_FAILURES_MAX: u32 = 2;
+
+impl State {
+    /// Ends the reader's attempt without a charge. The map that wrote the segment runs again if its block is corrupt,
+    /// if its holder is gone, or if this was not the first failed fetch.
+    pub(crate) fn handle_segment_lost(
+        &mut self,
+        worker: WorkerId,
+        reader: AttemptId,
+        lost: SegmentRef,
+        failure: Failure,
+    ) {
+        self.heard(worker, reader);
+        let here = Run { worker, attempt: reader };
+        let runs = |t: &Task| !matches!(t.state, TaskState::Publishing(..)) && t.runs().any(|run| run == here);
+        if !self.task(reader.task).is_some_and(runs) {
+            return;
+        }
+        let assigned = self.task(reader.task).map_or(self.now, |t| t.pace.assigned);
+        self.end_reader(worker, reader, &lost, &failure);
+        let is_corrupt = failure.code == Code::SegmentCorrupt;
+        if self.doubt(reader.task, lost, failure.code) {
+            if is_corrupt {
+                self.note_damage(lost.worker);
+            }
+            if let Err(failure) = self.count_rerun(&lost, &failure) {
+                return self.fail_job(lost.worker, lost.attempt, failure, None);
+            }
+            // A reader that got its assignment before the holder's present incarnation began had an outdated address.
+            let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= assigned);
+            if holder.is_some() && !is_corrupt {
+                self.cannot_reach(reader.task.job, lost.worker, reader.task, worker);
+            }
+        }
+        self.requeue(reader.task.job);
+    }
+
+    /// Ends the attempt that could not read a segment, and retries its task unless another attempt of it goes on.
+    fn end_reader(&mut self, worker: WorkerId, reader: AttemptId, lost: &SegmentRef, failure: &Failure) {
+        let other_goes_on = self.stop_one(reader);
+        // If the reader's own network is broken, its next attempt must not fail on it too.
+        if let Some(task) = self.task_mut(reader.task) {
+            task.avoid(worker);
+        }
+        let cause = Cause::of(failure.code);
+        if failure.code == Code::SegmentCorrupt && self.is_first_damage(lost) {
+            if !other_goes_on {
+                self.retry_uncounted(reader);
+            }
+        } else if !other_goes_on {
+            self.retry_uncharged(worker, reader, cause, &failure.message);
+        } else if let Err(failure) = self.count_uncharged(worker, reader, cause, &failure.message) {
+            self.fail_job(worker, reader, failure, None);
+        }
+    }
+
+    /// Counts the rerun of the map if the doubt has reopened it. The error is the job's failure.
+    fn count_rerun(&mut self, lost: &SegmentRef, failure: &Failure) -> Result<(), Failure> {
+        if self.task(lost.attempt.task).is_none_or(Task::is_done) {
+            return Ok(());
+        }
+        let cause = match failure.code {
+            Code::SegmentCorrupt => Cause::OutputDamaged,
+            _ => Cause::OutputUnreachable,
+        };
+        self.count_uncharged(lost.worker, lost.attempt, cause, &failure.message)
+    }
+
+    /// Counts damage of the task's present output. It counts against the task and not against its reader, which finds
+    /// the damage of one disk event segment by segment.
+    fn is_first_damage(&self, lost: &SegmentRef) -> bool {
+        self.task(lost.attempt.task).is_some_and(|task| {
+            let holds_it = task.is_done() && task.held.as_ref().is_some_and(|held| held.attempt == lost.attempt);
+            holds_it && task.ledger.as_ref().is_none_or(|ledger| ledger.count(Cause::OutputDamaged) == 0)
+        })
+    }
+
+    /// Doubts the task's present output. False if the failed fetch is of another output, or if the task holds none.
+    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) -> bool {
+        let State { jobs, workers, .. } = self;
+        let map = lost.attempt.task;
+        let (s, t) = (map.stage.0 as usize, map.index as usize);
+        let Some(job) = jobs.get_mut(&reader.job).filter(|_| map.job == reader.job) else { return false };
+        if !job.stages[reader.stage.0 as usize].links.edge_producers.contains(&s) {
+            return false;
+        }
+        let Some(task) = job.stages[s].tasks.get_mut(t) else { return false };
+        if !task.is_done() || task.held.as_ref().is_none_or(|h| h.attempt != lost.attempt) {
+            return false;
+        }
+        task.fetch_failures += 1;
+        let gone = !is_held(task, workers);
+        let enough = task.fetch_failures >= FETCH_FAILURES_MAX && !planted::has(Planted::FetchFailuresIgnored);
+        if code == Code::SegmentCorrupt || gone || enough {
+            if let Some(held) = task.held.as_mut().filter(|_| !gone) {
+                held.doubted = true;
+                task.avoid(lost.worker);
+            }
+            job.reopen(s, t, workers);
+        }
+        !gone
+    }
+}
