@@ -37,6 +37,7 @@ mod sealed_script;
 mod serve;
 mod session;
 mod staging;
+mod start;
 mod stat_cache;
 mod temporary;
 #[cfg(test)]
@@ -48,15 +49,14 @@ mod writer;
 pub use config::Config;
 pub use error::Error;
 
-use executor::Groups;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
-use windrow_model::{Incarnation, NodeInfo, WorkerId};
-use windrow_net::serve::{serve, url_of};
+use windrow_model::WorkerId;
+use windrow_net::serve::serve;
 use windrow_net::{Clock, Role, Server};
 use windrow_store::StorageCalls;
 
@@ -82,36 +82,11 @@ pub async fn run(
 ) -> Result<(), Error> {
     let address = listener.local_addr().map_err(Error::System)?;
     let folder = config.data_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || scratch::Scratch::open(&folder)).await;
-    let scratch = Arc::new(opened.map_err(|e| Error::System(e.into()))??);
+    let scratch = Arc::new(start::blocking(move || scratch::Scratch::open(&folder)).await??);
     let displaced = displaced(scratch.clone());
     let finder = scratch.clone();
-    let kept = tokio::task::spawn_blocking(move || recovered_outputs::restore(&finder)).await;
-    let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
-    let processes_max = config.processes_max.unwrap_or(Config::PROCESSES_MAX);
-    let (groups, left_groups) = Groups::find(scratch.worker(), processes_max, &scratch.groups());
-    let groups = match groups {
-        Ok(groups) => Some(groups),
-        Err(reason) if config.processes_max.is_some() => return Err(Error::NoGroups(reason)),
-        Err(reason) => {
-            tracing::info!("the number of processes that jobs start is not limited: {reason}");
-            None
-        }
-    };
-    let crumbs_at = scratch.crumbs();
-    let opened = tokio::task::spawn_blocking(move || executor::CrumbFolder::open(crumbs_at)).await;
-    let (crumbs, left) = opened.map_err(|e| Error::System(std::io::Error::other(e)))?;
-    let left = executor::with_excerpts(left).await;
-    let marks = executor::Marks::new(scratch.worker());
-    let (sweeper, leftovers) = (scratch.clone(), marks.clone());
-    // Runs in the background: it may take long with many processes, and touches nothing of this incarnation.
-    tokio::task::spawn_blocking(move || {
-        drop(left_groups);
-        leftovers.kill_leftovers();
-        if let Err(e) = sweeper.sweep() {
-            tracing::warn!("cannot delete files of an earlier start: {e}");
-        }
-    });
+    let kept = start::blocking(move || recovered_outputs::restore(&finder)).await?;
+    let (owner, left) = start::owner(&config, &scratch).await?;
 
     let outputs = outputs::Outputs::default();
     let logs = logs::Logs::default();
@@ -120,37 +95,8 @@ pub async fn run(
         true => neighbours::Neighbours::default(),
         false => neighbours::Neighbours::here(),
     });
-    let node = NodeInfo {
-        worker: scratch.worker(),
-        incarnation: Incarnation(0),
-        address: config.advertised.clone().unwrap_or_else(|| url_of(address, config.tls.is_some())),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        slots: config.slots.max(1),
-        memory_bytes: config.memory_bytes,
-        version: windrow_proto::release().to_string(),
-        home: neighbours.home(scratch.root().to_path_buf()),
-    };
-    let finder = scratch.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        Ok::<_, Error>((membership::Membership::open(&finder)?, chunks::Chunks::new(finder)))
-    });
-    let (membership, chunks) = opened.await.map_err(|e| Error::System(e.into()))??;
-    let membership = Arc::new(membership);
-    let settings = scrub::Settings {
-        pace: pace::Pace {
-            period_ms: config.scrub_period.as_millis() as u64,
-            bytes_per_s_max: config.scrub_bytes_per_s,
-        },
-        trash_kept_ms: config.trash_kept.as_millis() as u64,
-    };
-    let root = scratch.root().to_path_buf();
-    let room = disk_space::Room::default();
-    let (looked, disk) = (room.clone(), scratch.clone());
-    // Before the first beat tells of it.
-    let looking = tokio::task::spawn_blocking(move || looked.look_and_reserve(&disk)).await;
-    looking.map_err(|e| Error::System(e.into()))?;
-    let scrub = scrub::Scrub::start(chunks.clone(), membership.clone(), room.clone(), root, settings);
-    let scrub = scrub.map_err(Error::System)?;
+    let node = start::node_info(&config, address, &scratch, &neighbours);
+    let start::StoredChunks { membership, chunks, room, scrub } = start::stored_chunks(&config, &scratch).await?;
     let service = serve::TransferService {
         worker: node.worker,
         outputs: outputs.clone(),
@@ -173,7 +119,6 @@ pub async fn run(
         neighbours,
         storage: StorageCalls::new(config.storage_timeout),
     });
-    let owner = executor::Owner { marks, memory_limit_bytes: config.memory_limit_bytes, crumbs, groups };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,

@@ -191,55 +191,14 @@ impl Node {
             tokio::select! {
                 // In this order: the loss of a session is handled before reports are sent into it.
                 biased;
-                event = session.recv() => match event {
-                    Some(session::Event::Registers(outgoing, unjoined)) => self.send_inventory(outgoing, unjoined),
-                    Some(session::Event::Up(up)) => {
-                        self.revision = up.revision;
-                        self.session = Some(up);
-                        self.parts.left.clear();
-                        self.send_chunks();
-                        if let Some(on_registered) = on_registered.take() {
-                            on_registered(self.parts.scratch.worker());
-                        }
-                        // A stopping worker reports that below, with its reason for waiting.
-                        self.waits_for = None;
-                        if self.draining && end_by.is_none() {
-                            self.send(from_worker::Message::Draining(v1::Draining::default()));
-                        }
+                event = session.recv() => {
+                    let Some(event) = event else { break Ok(()) };
+                    if let Err(error) = self.handle_session(event, end_by.is_some(), &mut on_registered) {
+                        break Err(error);
                     }
-                    Some(session::Event::Message(message)) => self.hear(*message),
-                    Some(session::Event::Down(failure)) => {
-                        if self.session.is_some() {
-                            tracing::warn!("the session with the coordinator is lost: {failure}");
-                        }
-                        // Attempts continue: the next session gets the inventory.
-                        (self.session, self.outgoing) = (None, None);
-                    }
-                    Some(session::Event::Refused(error)) => break Err(error),
-                    None => break Ok(()),
-                },
-                mail = self.mail.recv() => match self.send_chunk_news_first(mail) {
-                    Some(Mail::Attempt(event)) => {
-                        if let Some(mut event) = self.look_at_chunks_first(event) {
-                            self.name_place(&mut event);
-                            self.step(event)
-                        }
-                    }
-                    Some(Mail::ChunksLookedAt(event)) => self.step(*event),
-                    Some(Mail::Published(attempt, chunks)) => {
-                        self.published.insert(attempt, chunks);
-                        self.step(Event::Published(attempt))
-                    }
-                    Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
-                    Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
-                    Some(Mail::JobQuiet(job)) => self.sweep_job(job),
-                    Some(Mail::LookedForRoom(id, failure)) => self.looked_for_room(id, failure),
-                    Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
-                    Some(Mail::Staged(attempt, staged)) => {
-                        self.chunks_held(&staged.new_chunks);
-                        self.staged.insert(attempt, staged);
-                        self.step(Event::Staged(attempt));
-                    }
+                }
+                mail = self.mail.recv() => match mail {
+                    Some(mail) => self.handle_mail(mail),
                     None => break Ok(()),
                 },
                 () = self.staging.replicas.chunks.has_news() => self.send_chunk_news(),
@@ -259,6 +218,71 @@ impl Node {
         };
         self.stop().await;
         result
+    }
+
+    /// Handles what the session with the coordinator reports. An error is the coordinator's refusal of this worker.
+    fn handle_session(
+        &mut self,
+        event: session::Event,
+        stopping: bool,
+        on_registered: &mut Option<impl FnOnce(WorkerId)>,
+    ) -> Result<(), Error> {
+        match event {
+            session::Event::Registers(outgoing, unjoined) => self.send_inventory(outgoing, unjoined),
+            session::Event::Up(up) => {
+                self.revision = up.revision;
+                self.session = Some(up);
+                self.parts.left.clear();
+                self.send_chunks();
+                if let Some(on_registered) = on_registered.take() {
+                    on_registered(self.parts.scratch.worker());
+                }
+                // A stopping worker reports that itself, with its reason for waiting.
+                self.waits_for = None;
+                if self.draining && !stopping {
+                    self.send(from_worker::Message::Draining(v1::Draining::default()));
+                }
+            }
+            session::Event::Message(message) => self.hear(*message),
+            session::Event::Down(failure) => {
+                if self.session.is_some() {
+                    tracing::warn!("the session with the coordinator is lost: {failure}");
+                }
+                // Attempts continue: the next session gets the inventory.
+                (self.session, self.outgoing) = (None, None);
+            }
+            session::Event::Refused(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Handles what a background task of this worker reports. News of chunks is sent before the events that follow from
+    /// it: the coordinator believes the latest message.
+    fn handle_mail(&mut self, mail: Mail) {
+        self.send_chunk_news();
+        match mail {
+            Mail::Attempt(event) => {
+                if let Some(mut event) = self.look_at_chunks_first(event) {
+                    self.name_place(&mut event);
+                    self.step(event)
+                }
+            }
+            Mail::ChunksLookedAt(event) => self.step(*event),
+            Mail::Published(attempt, chunks) => {
+                self.published.insert(attempt, chunks);
+                self.step(Event::Published(attempt))
+            }
+            Mail::ChunksHeld(digests) => self.chunks_held(&digests),
+            Mail::ChunkNotCopied(digest, failure) => self.chunk_not_copied(digest, failure),
+            Mail::JobQuiet(job) => self.sweep_job(job),
+            Mail::LookedForRoom(id, failure) => self.looked_for_room(id, failure),
+            Mail::ChunksDropped => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
+            Mail::Staged(attempt, staged) => {
+                self.chunks_held(&staged.new_chunks);
+                self.staged.insert(attempt, staged);
+                self.step(Event::Staged(attempt));
+            }
+        }
     }
 
     fn drain(&mut self) {
@@ -298,12 +322,6 @@ impl Node {
         self.background.close();
         // The sweep of the next start deletes the rest.
         let _ = timeout(STOP_MAX, self.background.wait()).await;
-    }
-
-    /// News of chunks is sent before the events that follow from it: the coordinator believes the latest message.
-    fn send_chunk_news_first(&self, mail: Option<Mail>) -> Option<Mail> {
-        self.send_chunk_news();
-        mail
     }
 
     /// Registration: the coordinator gets the inventory, and every later event.
