@@ -33,6 +33,7 @@
 
 #![warn(missing_docs)]
 #![warn(unreachable_pub)]
+#![warn(clippy::missing_errors_doc)]
 
 mod combiner;
 mod data;

@@ -51,7 +51,7 @@ impl Datasets {
     }
 
     /// A worker holds these chunks. Returns the number of ignored ones: a worker cannot make this process remember more
-    /// chunks than the referenced ones and [`UNREFERRED_MAX`].
+    /// chunks than the referenced ones and `UNREFERRED_MAX`.
     pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
         let mut passed_over = 0;
         for digest in digests {
@@ -91,7 +91,7 @@ impl Datasets {
         }
     }
 
-    /// A worker has these chunks in its trash. Returns the number of ignored ones beyond [`UNREFERRED_MAX`] others.
+    /// A worker has these chunks in its trash. Returns the number of ignored ones beyond `UNREFERRED_MAX` others.
     pub fn trashed(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
         if !self.holders.is_live(worker) {
             return 0;

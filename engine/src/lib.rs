@@ -1,6 +1,6 @@
 //! The engine: turns pairs of bytes into sorted and partitioned files and back, in bounded memory.
 //!
-//! A map task pushes pairs into an [edge](edge), which writes them by partition into one shuffle file. A reduce task
+//! A map task pushes pairs into an [edge], which writes them by partition into one shuffle file. A reduce task
 //! opens all [segments] of its partition and brings them into the form that it needs: sorted by key, folded by key
 //! ([`Folder`]), or kept for look-ups by key ([`Lookup`]). The values of one key stay in a [group] arena while user
 //! code reads them.

@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 #![warn(unreachable_pub)]
+#![warn(clippy::missing_errors_doc)]
 
 pub mod chunk;
 pub mod cluster;

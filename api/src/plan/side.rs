@@ -42,6 +42,9 @@ impl<T: serde::de::DeserializeOwned> Side<T> {
         Side { bytes, value: Arc::new(OnceLock::new()), types: PhantomData }
     }
     /// The value, decoded at the first call in each process.
+    ///
+    /// # Panics
+    /// The value does not decode as `T`: its `Deserialize` refuses what its `Serialize` wrote.
     pub fn get(&self) -> &T {
         self.value.get_or_init(|| match crate::data::wire::decode(&self.bytes) {
             Ok(v) => v,
