@@ -17,7 +17,9 @@ use commit::CommitStep;
 use phase::{JobPhase, Wait};
 use prepared::Prepared;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use windrow_model::{JobId, Time};
+use windrow_store::ListedTotal;
 
 /// One job.
 struct Job {
@@ -35,6 +37,8 @@ pub(crate) struct Jobs {
     index: Index,
     active: usize,
     spec_bytes: usize,
+    /// Memory of the lists of inputs of the jobs that are planned.
+    listed: Arc<ListedTotal>,
 }
 
 /// The jobs in phases that no message of their own ends: the driver examines these on each turn.

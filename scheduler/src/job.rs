@@ -5,6 +5,7 @@
 use crate::action::Collected;
 use crate::event::StageChunks;
 use crate::fetch_failures::FetchFailures;
+use crate::planned_bytes::planned_bytes;
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::stage::Stage;
@@ -35,6 +36,8 @@ pub(crate) struct Job {
     /// Milliseconds that the job had existed before a restart.
     pub elapsed_before_ms: u64,
     pub input_bytes: u64,
+    /// An estimate of the memory of its tasks; 0 while planning.
+    pub planned_bytes: u64,
     /// The epoch in which the inputs were cut: attempts of earlier epochs read other chunks.
     pub split_epoch: Epoch,
     /// Restored after a restart: no worker may ever report the outputs of some of its done tasks.
@@ -95,6 +98,7 @@ impl Job {
             submitted_unix_ms,
             elapsed_before_ms: 0,
             input_bytes: 0,
+            planned_bytes: 0,
             split_epoch: Epoch::default(),
             restored: false,
             held: false,
@@ -161,6 +165,7 @@ impl Job {
     /// Creates the stages and tasks.
     pub(crate) fn start(&mut self, epoch: Epoch, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(Code::Internal, format!("the inputs were split wrongly: {what}"));
+        let inputs_bytes = planned_bytes(0, &found);
         let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
         let plan = &self.spec.plan;
         let auto = self.spec.options.partitions.unwrap_or(Partitions::Auto.resolve(input_bytes));
@@ -195,6 +200,7 @@ impl Job {
             return Err(wrong(format!("stage {stage} has no source")));
         }
         self.input_bytes = input_bytes;
+        self.planned_bytes = planned_bytes(all, &[]) + inputs_bytes;
         self.split_epoch = epoch;
         self.state = JobState::Running;
         for s in 0..self.stages.len() {

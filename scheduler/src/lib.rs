@@ -36,6 +36,7 @@ mod lifecycle;
 mod limits;
 mod loss;
 mod nondeterminism;
+mod planned_bytes;
 mod port_index;
 mod prefetch;
 mod queue;
@@ -109,6 +110,8 @@ pub struct Config {
     pub history_bytes_max: usize,
     /// Bytes that one job may collect in all.
     pub collect_bytes_max: u64,
+    /// Bytes of memory that the tasks of all jobs may take together, estimated. A job that is alone may take more.
+    pub planned_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -133,6 +136,7 @@ impl Default for Config {
             history_max: 1_000,
             history_bytes_max: 256 << 20,
             collect_bytes_max: COLLECT_BYTES_MAX,
+            planned_bytes_max: 4 << 30,
         }
     }
 }

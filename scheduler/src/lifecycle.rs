@@ -38,7 +38,8 @@ impl State {
     pub(crate) fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
         let epoch = self.epoch;
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Planning) else { return };
-        match job.start(epoch, input_bytes, found) {
+        let started = job.start(epoch, input_bytes, found);
+        match started.and_then(|()| self.check_planned_bytes(id)) {
             Ok(()) => self.advance(id),
             Err(failure) => self.end_job(id, JobState::Failed, Some(failure)),
         }

@@ -336,3 +336,24 @@ fn job_of_too_many_tasks_fails_before_they_are_kept() {
     let ended = &h.ended[&job_id(1)];
     assert_eq!(ended.error.as_ref().map(|e| e.code), Some(Code::PlanInvalid));
 }
+
+#[test]
+fn tasks_of_all_jobs_share_a_bound_on_memory() {
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, planned_bytes_max: 30_000, ..slots_only() });
+    let code = |h: &Harness, n| h.ended.get(&job_id(n)).and_then(|status| status.error.as_ref()).map(|e| e.code);
+    h.submit(1, map_only(), &[10]);
+    h.submit(2, map_only(), &[10]);
+    assert_eq!((code(&h, 1), code(&h, 2)), (None, None));
+    h.submit(3, map_only(), &[10]);
+    assert_eq!(code(&h, 3), Some(Code::BadRequest), "three jobs of ten tasks do not fit");
+    h.step(Event::Cancelled { job: job_id(1) });
+    h.submit(4, map_only(), &[10]);
+    assert_eq!(code(&h, 4), None, "an ended job gives its part back");
+}
+
+#[test]
+fn job_that_is_alone_may_be_of_any_permitted_size() {
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, planned_bytes_max: 1, ..slots_only() });
+    h.submit(1, map_only(), &[100]);
+    assert_eq!(h.ended.get(&job_id(1)), None);
+}

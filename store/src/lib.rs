@@ -27,6 +27,7 @@ mod bad_inputs;
 mod folders;
 mod input_file;
 mod inputs;
+mod listed_total;
 mod replace;
 mod walk;
 
@@ -36,6 +37,7 @@ pub use excerpt::record_place;
 pub use identity::same;
 pub use input_file::InputFile;
 pub use list::list_inputs;
+pub use listed_total::ListedTotal;
 pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, commit_output, place_part, remove_staging};

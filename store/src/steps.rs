@@ -5,10 +5,11 @@
 //! shows another thread whether the work makes progress or hangs in a file system call.
 
 use crate::error::{Result, StoreError};
+use crate::listed_total::ListedTotal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use windrow_model::{Code, Escape};
+use std::sync::{Arc, Mutex, PoisonError};
+use windrow_model::{ByteSize, Code, Escape};
 
 /// Most entries of folders that one job may visit.
 const STEPS_MAX: u64 = 50_000_000;
@@ -27,6 +28,8 @@ pub struct Steps {
     place: Mutex<PathBuf>,
     steps_max: u64,
     listed_bytes_max: u64,
+    /// Of this job and others.
+    total: Arc<ListedTotal>,
 }
 
 impl Default for Steps {
@@ -38,6 +41,15 @@ impl Default for Steps {
 impl Steps {
     /// Creates a counter with these limits.
     pub fn limited(steps_max: u64, listed_bytes_max: u64) -> Self {
+        Steps::new(steps_max, listed_bytes_max, Arc::default())
+    }
+
+    /// Creates a counter whose list of inputs counts towards `total` until it is dropped.
+    pub fn sharing(total: Arc<ListedTotal>) -> Self {
+        Steps::new(STEPS_MAX, LISTED_BYTES_MAX, total)
+    }
+
+    fn new(steps_max: u64, listed_bytes_max: u64, total: Arc<ListedTotal>) -> Self {
         Steps {
             cancelled: AtomicBool::new(false),
             taken: AtomicU64::new(0),
@@ -45,6 +57,7 @@ impl Steps {
             place: Mutex::new(PathBuf::new()),
             steps_max,
             listed_bytes_max,
+            total,
         }
     }
 
@@ -93,15 +106,31 @@ impl Steps {
     /// Counts a file that is kept in the list of inputs.
     ///
     /// # Errors
-    /// The list exceeds its memory limit.
+    /// The list exceeds its memory limit, or the lists of all jobs that share a total exceed theirs.
     pub fn listed(&self, path: &Path) -> Result<()> {
         let bytes = FILE_BYTES + path.as_os_str().len() as u64;
+        let is_within_total = self.total.add(bytes);
         if self.listed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.listed_bytes_max {
             let max = self.listed_bytes_max;
             let what = format!("{}: the list of inputs takes more than {max} bytes of memory", path.escaped());
             return Err(StoreError::new(Code::InputUnreadable, what));
         }
+        if !is_within_total {
+            let max = ByteSize(self.total.bytes_max());
+            let what = format!(
+                "{}: the lists of inputs of this job and of others that are planned now take more than {max} of memory: \
+                 submit the job again when others are planned",
+                path.escaped()
+            );
+            return Err(StoreError::new(Code::BadRequest, what));
+        }
         Ok(())
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.total.subtract(*self.listed_bytes.get_mut());
     }
 }
 
@@ -124,5 +153,20 @@ mod tests {
         steps.cancel();
         assert_eq!(steps.step(path).unwrap_err().code, Code::Cancelled);
         assert_eq!(steps.taken(), 4);
+    }
+
+    #[test]
+    fn lists_of_several_jobs_share_a_limit_until_they_are_dropped() {
+        let total = Arc::new(ListedTotal::limited(2 * (FILE_BYTES + 5)));
+        let path = Path::new("/in/a");
+        let [first, second] = [Steps::sharing(total.clone()), Steps::sharing(total.clone())];
+        first.listed(path).unwrap();
+        second.listed(path).unwrap();
+        let e = second.listed(path).unwrap_err();
+        assert!(e.code == Code::BadRequest && e.message.contains("/in/a"), "{e}");
+        drop(second);
+        first.listed(path).unwrap();
+        drop(first);
+        assert_eq!(total.bytes(), 0);
     }
 }

@@ -24,8 +24,9 @@ pub(crate) enum JobPhase {
     Waiting(Wait),
     /// A thread cuts the inputs and stages the outputs. `steps` cancels it.
     Splitting { steps: Arc<Steps>, outputs: Outputs },
-    /// The workers are asked whether they see the staging folders and inputs. Then the scheduler gets the stages.
-    Checking { prepared: Prepared, input_bytes: u64, stages: Vec<StageChunks> },
+    /// The workers are asked whether they see the staging folders and inputs. Then the scheduler gets the stages. Until then `_steps`
+    /// keeps their memory in the total of the jobs that are planned.
+    Checking { prepared: Prepared, input_bytes: u64, stages: Vec<StageChunks>, _steps: Arc<Steps> },
     /// The scheduler assigns tasks.
     Running(Running),
     /// Every task is done. The result is stored, and the beginning of the commit recorded.

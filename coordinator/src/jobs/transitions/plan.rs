@@ -85,9 +85,10 @@ impl Jobs {
         id: JobId,
         durable: Awaited,
     ) -> Option<(BTreeMap<String, Dataset>, Arc<Steps>)> {
+        let listed = self.listed.clone();
         self.change(id, |phase, _| match phase {
             JobPhase::Waiting(Wait::Record { awaited, datasets, outputs }) if awaited == durable => {
-                let steps = Arc::new(Steps::default());
+                let steps = Arc::new(Steps::sharing(listed));
                 to(JobPhase::Splitting { steps: steps.clone(), outputs }, (datasets, steps))
             }
             other => stay(other),
@@ -97,11 +98,11 @@ impl Jobs {
     /// The thread has cut the inputs and staged the outputs: the try has ended.
     pub(crate) fn check(&mut self, id: JobId, split: SplitJob) -> Option<()> {
         self.change(id, |phase, tries| match phase {
-            JobPhase::Splitting { outputs, .. } => {
+            JobPhase::Splitting { outputs, steps } => {
                 *tries = 0;
                 let SplitJob { input_bytes, stages, staging, probes: _ } = split;
                 let prepared = Prepared { staging, outputs };
-                to(JobPhase::Checking { prepared, input_bytes, stages }, ())
+                to(JobPhase::Checking { prepared, input_bytes, stages, _steps: steps }, ())
             }
             other => stay(other),
         })
@@ -110,7 +111,7 @@ impl Jobs {
     /// The workers have answered: the job runs. Returns the bytes and the chunks of its inputs.
     pub(crate) fn run(&mut self, id: JobId) -> Option<(u64, Vec<StageChunks>)> {
         self.change(id, |phase, _| match phase {
-            JobPhase::Checking { prepared, input_bytes, stages } => {
+            JobPhase::Checking { prepared, input_bytes, stages, _steps } => {
                 let running = Running { prepared, ..Running::default() };
                 to(JobPhase::Running(running), (input_bytes, stages))
             }
