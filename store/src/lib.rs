@@ -42,6 +42,7 @@ pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, commit_output, place_part, remove_staging};
 pub use remove_tree::remove_tree;
+pub use replace::rename_to_free_name;
 pub use split::{SplitOptions, input_bytes, split, unsupported};
 #[cfg(feature = "storage-calls")]
 pub use start_thread::{start_thread, thread_failure_code};

@@ -17,6 +17,17 @@ pub(crate) enum Flags {
     Without,
 }
 
+/// Renames a file or a folder to a name that must be free.
+///
+/// On a file system without the flags of `renameat2`, a file or an empty folder that is created between the check and
+/// the rename is replaced.
+///
+/// # Errors
+/// `AlreadyExists` if the name is taken; errors of the disk.
+pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    rename_new(from, to, Flags::Try)
+}
+
 /// Renames a folder to a name that must be free, else fails with `AlreadyExists`.
 ///
 /// Without flags, an empty folder that is created between the check and the rename is replaced; nothing else is.

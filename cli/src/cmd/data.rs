@@ -1,13 +1,16 @@
 //! `windrow data`: put, ls, get, rm.
 
+mod incoming;
+
 use super::{connect, orphans, path_failure};
 use crate::args::{Data, DataVerb};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::Settings;
+use incoming::Incoming;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use windrow::client::{ChunkPlace, Cluster, PutOptions};
 use windrow_model::view::PutView;
@@ -100,35 +103,16 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     if to == Path::new("-") {
         return to_stdout(cluster, name, &places).await;
     }
-    if to.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::OutputExists, format!("{} exists", to.escaped())));
-    }
-    // An incomplete file has another name.
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let copied = match status.framing {
+    let mut incoming = Incoming::begin(to, status.framing == Framing::Whole)?;
+    match status.framing {
         Framing::Whole => {
-            let made = fs::create_dir(&partial).map_err(|e| failed(&partial, &e));
-            let write = |number: usize, bytes: &[u8]| fs::write(partial.join(format!("{number:05}")), bytes);
-            match made {
-                Ok(()) => copy(cluster, name, &places, write, to).await,
-                Err(failure) => return Err(failure),
-            }
+            let folder = incoming.path().to_path_buf();
+            let write = |number: usize, bytes: &[u8]| fs::write(folder.join(format!("{number:05}")), bytes);
+            copy(cluster, name, &places, write, to).await?;
         }
-        _ => {
-            let mut file = fs::File::create_new(&partial).map_err(|e| failed(&partial, &e))?;
-            copy(cluster, name, &places, |_, bytes| file.write_all(bytes), to).await
-        }
-    };
-    let renamed = copied.and_then(|()| fs::rename(&partial, to).map_err(|e| failed(to, &e)));
-    if renamed.is_err() {
-        let removed = windrow_store::remove_tree(&partial);
-        if let Err(e) = removed {
-            output::say(&format!("{} stays behind: {e}", partial.escaped()));
-        }
+        _ => copy(cluster, name, &places, |_, bytes| incoming.file().write_all(bytes), to).await?,
     }
-    renamed
+    incoming.complete(to)
 }
 
 /// Stops when the reader has closed the pipe.
