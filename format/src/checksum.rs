@@ -1,7 +1,7 @@
 //! CRC-32C (Castagnoli), the checksum of blocks and part files, computed by the processor's vector instructions.
 
 use crc_fast::{CrcAlgorithm, Digest};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 /// The CRC-32C of some bytes.
 ///
@@ -81,6 +81,32 @@ impl<W: Write> Write for Crc32cWriter<W> {
     }
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+/// Passes bytes on and tracks the checksum of what was read.
+#[derive(Debug)]
+pub struct Crc32cReader<R> {
+    inner: R,
+    crc: Crc32c,
+}
+
+impl<R: Read> Crc32cReader<R> {
+    /// Creates a reader that takes bytes from `inner`.
+    pub fn new(inner: R) -> Self {
+        Crc32cReader { inner, crc: Crc32c::new() }
+    }
+    /// Checksum of the bytes read so far.
+    pub fn crc32c(&self) -> u32 {
+        self.crc.value()
+    }
+}
+
+impl<R: Read> Read for Crc32cReader<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.crc.update(&into[..count]);
+        Ok(count)
     }
 }
 

@@ -14,6 +14,7 @@
 //! Every change of the chunks here is *news* for the coordinator, which counts on the copies that were announced to it.
 
 use crate::error::disk_failure;
+use crate::finished_part;
 use crate::scratch::Scratch;
 use crate::temporary::TemporaryFile;
 use crate::trash;
@@ -28,7 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
-use windrow_model::{Code, Digest, Failure};
+use windrow_model::{Code, Digest, Failure, PartReport};
 use windrow_store::identity;
 
 /// Folders beside `chunks`.
@@ -228,12 +229,15 @@ impl Chunks {
         self.scratch.root().join(DAMAGED).join(digest.to_string())
     }
 
-    /// Keeps a file of this node as a chunk, durable when this returns; the file itself stays. `None` if it is empty.
-    /// Idempotent. Blocks.
-    pub(crate) fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
+    /// Keeps the file of a finished part as a chunk, durable when this returns; the file itself stays. `None` if it is
+    /// empty. Idempotent. Blocks.
+    ///
+    /// # Errors
+    /// The file is not as its task has written it, or those of the disk.
+    pub(crate) fn keep(&self, file: &Path, part: &PartReport) -> Result<Option<(Digest, u64)>, Failure> {
         let keep = || -> io::Result<Option<(Digest, u64)>> {
-            let opened = regular_file::open(file)?;
-            let (digest, length) = Digest::of_reader(&opened)?;
+            let (opened, digest) = finished_part::open(file, part)?;
+            let length = part.bytes;
             if length == 0 {
                 return Ok(None);
             }
@@ -554,7 +558,7 @@ mod tests {
             // A new file: the last one is linked as a chunk.
             let _ = fs::remove_file(&file);
             fs::write(&file, text).unwrap();
-            self.chunks.keep(&file).unwrap().unwrap().0
+            self.chunks.keep(&file, &finished_part::tests::part(0, text)).unwrap().unwrap().0
         }
         async fn put(&self, text: &'static str) -> Digest {
             let digest = Digest::of(text.as_bytes());

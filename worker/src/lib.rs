@@ -16,6 +16,7 @@ mod disk_space;
 mod error;
 mod executor;
 mod fetch;
+mod finished_part;
 mod job;
 mod logs;
 #[doc(hidden)]

@@ -5,12 +5,15 @@
 //! answer: each access has a limit and a thread of its own.
 
 use crate::chunks::Chunks;
+use crate::error::disk_failure;
+use crate::finished_part;
 use crate::job::{JobSetup, StagingFolder};
 use crate::scratch::AttemptFolder;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use windrow_failpoint::failpoint;
-use windrow_model::{AttemptId, Code, Escape, Failure};
+use windrow_model::{AttemptId, Code, Escape, Failure, PartReport};
 use windrow_proto::convert::path_from_bytes;
 use windrow_proto::v1;
 use windrow_store::{Durability, Progress, StorageCalls, check_nonce, place_part};
@@ -56,48 +59,53 @@ const PLACE_MAX: Duration = Duration::from_secs(600);
 pub(crate) async fn publish(
     attempt: AttemptId,
     folder: AttemptFolder,
-    sinks: Vec<u32>,
+    parts: Vec<PartReport>,
     setup: &JobSetup,
     chunks: Chunks,
     storage: &StorageCalls,
 ) -> Result<Vec<v1::PublishedChunk>, Failure> {
     let (staging, dataset_sinks) = (setup.staging.clone(), setup.dataset_sinks.clone());
-    let target = staging.iter().find(|s| sinks.contains(&s.sink)).map_or(folder.path(), |s| &s.path).to_path_buf();
+    let target = staging
+        .iter()
+        .find(|s| parts.iter().any(|p| p.sink == s.sink))
+        .map_or(folder.path(), |s| &s.path)
+        .to_path_buf();
     let place =
-        move |progress: &Progress| place_parts(attempt, &folder, &sinks, &staging, &dataset_sinks, &chunks, progress);
+        move |progress: &Progress| place_parts(attempt, &folder, &parts, &staging, &dataset_sinks, &chunks, progress);
     storage.for_writes(PLACE_MAX).run(&target, place).await
 }
 
-/// Places the attempt's part for each of these sinks: into a staging folder, or among the chunks of datasets, which are
+/// Places these parts of the attempt, which must be as its task has written them: into a staging folder, or among the chunks of datasets, which are
 /// returned. Idempotent. Blocks.
 fn place_parts(
     attempt: AttemptId,
     folder: &AttemptFolder,
-    sinks: &[u32],
+    parts: &[PartReport],
     staging: &[StagingFolder],
     dataset_sinks: &[u32],
     chunks: &Chunks,
     progress: &Progress,
 ) -> Result<Vec<v1::PublishedChunk>, Failure> {
     let mut kept = Vec::new();
-    for sink in sinks {
+    for part in parts {
         progress.tick();
-        if dataset_sinks.contains(sink) {
-            let chunk = chunks.keep(&folder.sink(*sink))?;
-            kept.extend(chunk.map(|(digest, length)| v1::PublishedChunk {
-                sink: *sink,
-                digest: Some(digest.into()),
-                length,
-            }));
+        let (sink, source) = (part.sink, folder.sink(part.sink));
+        if dataset_sinks.contains(&sink) {
+            let chunk = chunks.keep(&source, part)?;
+            kept.extend(chunk.map(|(digest, length)| v1::PublishedChunk { sink, digest: Some(digest.into()), length }));
             continue;
         }
-        let target = staging.iter().find(|s| s.sink == *sink).ok_or_else(|| {
+        let target = staging.iter().find(|s| s.sink == sink).ok_or_else(|| {
             Failure::new(
                 Code::BadRequest,
                 format!("the setup of {} has no staging folder for sink {sink}", attempt.task.job),
             )
         })?;
-        let source = folder.sink(*sink);
+        match finished_part::check_length(&source, part) {
+            // Placed by an earlier call, or gone.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            checked => checked.map_err(|e| disk_failure("publish", &source, 0, &e))?,
+        }
         place_part(&target.path, &attempt, &target.suffix, &source, Durability::Sync)?;
     }
     Ok(kept)
@@ -106,6 +114,7 @@ fn place_parts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finished_part::tests::part;
     use crate::scratch::Scratch;
     use std::fs;
     use std::sync::Arc;
@@ -130,15 +139,25 @@ mod tests {
         fs::create_dir_all(files.outputs()).unwrap();
         fs::write(files.sink(1), "for b").unwrap();
         fs::write(files.sink(0), "for a").unwrap();
+        let parts = [part(1, "for b"), part(0, "for a")];
         for _ in 0..2 {
-            place_parts(id, &files, &[1, 0], &staging, &[], &chunks, &Progress::default()).unwrap();
+            place_parts(id, &files, &parts, &staging, &[], &chunks, &Progress::default()).unwrap();
         }
-        let part = windrow_format::names::attempt_part(&id, ".tsv");
+        let name = windrow_format::names::attempt_part(&id, ".tsv");
         for (sink, text) in [("a", "for a"), ("b", "for b")] {
-            assert_eq!(fs::read_to_string(folder.path().join(sink).join("_parts").join(&part)).unwrap(), text);
+            assert_eq!(fs::read_to_string(folder.path().join(sink).join("_parts").join(&name)).unwrap(), text);
         }
-        let missing = place_parts(id, &files, &[9], &staging, &[], &chunks, &Progress::default()).unwrap_err();
+        let missing =
+            place_parts(id, &files, &[part(9, "")], &staging, &[], &chunks, &Progress::default()).unwrap_err();
         assert_eq!(missing.code, Code::BadRequest);
+
+        let id = attempt(1, 8);
+        let files = scratch.attempt(&id);
+        fs::create_dir_all(files.outputs()).unwrap();
+        fs::write(files.sink(0), "for").unwrap();
+        let cut = [part(0, "for a")];
+        let changed = place_parts(id, &files, &cut, &staging, &[], &chunks, &Progress::default()).unwrap_err();
+        assert!(changed.code == Code::IoError && changed.message.contains("3 bytes instead of 5"), "{changed}");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 use super::{Mail, Node, StagingTask};
 use crate::artifacts::Artifacts;
 use crate::executor::{self, Command, supervise};
+use crate::finished_part;
 use crate::job::JobSetup;
 use crate::progress::Watch;
 use crate::publish::{check_setup, publish};
@@ -195,9 +196,13 @@ impl Node {
         let folder = self.parts.scratch.attempt(&id);
         let chunks = self.staging.replicas.chunks.clone();
         let post = self.post.clone();
+        let parts = finished_part::parts_of(self.attempts.report(id), &sinks);
         self.background.spawn(async move {
             // If the coordinator has chosen another attempt since, this one's parts have names that the commit ignores.
-            let published = publish(id, folder, sinks, &setup, chunks, &storage).await;
+            let published = match parts {
+                Ok(parts) => publish(id, folder, parts, &setup, chunks, &storage).await,
+                Err(failure) => Err(failure),
+            };
             let _ = post.send(match published {
                 Ok(chunks) => Mail::Published(id, chunks),
                 Err(failure) => Mail::Attempt(Event::PublishFailed(id, failure)),
