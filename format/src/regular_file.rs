@@ -44,12 +44,12 @@ pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 /// The content of a regular file of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// As [`open`]; `FileTooLarge` for a longer one.
+/// As [`open`]; `InvalidData` for a longer one (`FileTooLarge` is that of a write, and counts as a full disk).
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes")));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {bytes_max} bytes")));
     }
     Ok(bytes)
 }
@@ -100,7 +100,7 @@ mod tests {
         let path = dir.path().join("setting");
         fs::write(&path, [b'x'; 100]).unwrap();
         assert_eq!(read(&path, 100).unwrap().len(), 100);
-        assert_eq!(read(&path, 99).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(read(&path, 99).unwrap_err().kind(), io::ErrorKind::InvalidData);
         fs::write(&path, [0xff]).unwrap();
         assert_eq!(read_text(&path, 100).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

@@ -1,5 +1,6 @@
 //! Why a worker does not start or must end, and how disk errors become failures.
 
+use crate::damaged_note::remedy;
 use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::in_place::Displaced;
@@ -16,7 +17,7 @@ pub enum Error {
         /// As the holder wrote it down; empty before that.
         pid: String,
     },
-    #[error("cannot use the data folder {}: {source}", path.escaped())]
+    #[error("cannot use the data folder {}: {source}{}", path.escaped(), remedy(path, source))]
     DataDir { path: PathBuf, source: io::Error },
     /// The data folder left its path: the next start would not find later writes, and another worker may use the path.
     #[error("{0}: the cluster loses its content unless it is put back")]

@@ -11,6 +11,7 @@ mod artifacts;
 mod chunks;
 mod chunks_mark;
 mod config;
+mod damaged_note;
 mod deletions;
 mod disk_space;
 mod error;

@@ -19,7 +19,7 @@ use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
 use windrow_model::{ClusterId, Code, Epoch, Failure, Seen};
 
-const FILE: &str = "cluster";
+pub(crate) const FILE: &str = "cluster";
 
 /// The cluster as recorded in a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
 
-const ORIGIN: &str = "origin";
+pub(crate) const ORIGIN: &str = "origin";
 
 /// Inode number, and birth in nanoseconds since 1970; 0 where the file system does not record it.
 type Folder = (u64, u128);

@@ -33,8 +33,8 @@ use windrow_format::{names, private};
 use windrow_model::{AttemptId, Digest, Escape, Incarnation, JobId, WorkerId};
 use windrow_store::remove_tree;
 
-const WORKER: &str = "worker";
-const INCARNATION: &str = "incarnation";
+pub(crate) const WORKER: &str = "worker";
+pub(crate) const INCARNATION: &str = "incarnation";
 /// Holds the base of the control groups that were made last.
 const GROUPS: &str = "groups";
 const ARTIFACTS: &str = "artifacts";

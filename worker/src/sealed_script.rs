@@ -24,14 +24,14 @@ pub(crate) fn is_script(file: &File) -> io::Result<bool> {
 /// A sealed copy of the file; `None` if it does not have the digest. Reads the file once and holds its bytes in memory.
 ///
 /// # Errors
-/// Errors of the system; `FileTooLarge` beyond [`SCRIPT_BYTES_MAX`].
+/// Errors of the system; `InvalidData` beyond [`SCRIPT_BYTES_MAX`].
 pub(crate) fn seal(mut file: &File, digest: Digest) -> io::Result<Option<File>> {
     let mut copy = File::from(memfd_create(c"windrow-script", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.rewind()?;
     let copied = io::copy(&mut file.take(SCRIPT_BYTES_MAX + 1), &mut copy)?;
     if copied > SCRIPT_BYTES_MAX {
         let message = format!("a script of more than {SCRIPT_BYTES_MAX} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     copy.rewind()?;
