@@ -65,8 +65,11 @@ impl Artifacts {
     }
 
     /// Whether this artifact is stored. If so, its age begins anew, since the caller is about to use it.
-    pub(crate) fn has(&self, digest: Digest) -> bool {
-        matches!(self.find(digest), Ok(Some(_)))
+    ///
+    /// # Errors
+    /// It cannot be read, which an upload may mend.
+    pub(crate) fn is_stored(&self, digest: Digest) -> Result<bool, Failure> {
+        self.find(digest).map(|found| found.is_some()).map_err(|e| failed(&self.path(digest), &e))
     }
 
     /// An artifact that is stored and undamaged. Removes a damaged one.
@@ -77,8 +80,8 @@ impl Artifacts {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let is_whole = seen.get(&digest) == Some(&identity::of_file(&file)?)
-            || Digest::of_reader(&file).is_ok_and(|(found, _)| found == digest);
+        // What cannot be read is not known to be damaged.
+        let is_whole = seen.get(&digest) == Some(&identity::of_file(&file)?) || Digest::of_reader(&file)?.0 == digest;
         if !is_whole {
             tracing::error!("artifact {digest} is damaged: removed");
             seen.remove(&digest);
@@ -233,9 +236,9 @@ mod tests {
         let mut under_way = artifacts.upload(Digest::of(b"under way")).unwrap();
         under_way.write(b"under").unwrap();
         under_way.file.set_modified(SystemTime::now() - 2 * day).unwrap();
-        assert!(artifacts.has(asked));
+        assert!(artifacts.is_stored(asked).unwrap());
         assert_eq!(artifacts.collect(&[used].into(), day).unwrap(), 1);
-        assert_eq!([used, old, asked, new].map(|d| artifacts.has(d)), [true, false, true, true]);
+        assert_eq!([used, old, asked, new].map(|d| artifacts.is_stored(d).unwrap()), [true, false, true, true]);
         under_way.write(b" way").unwrap();
         under_way.finish().unwrap();
         assert_eq!(artifacts.collect(&BTreeSet::new(), Duration::ZERO).unwrap(), 4);
@@ -252,7 +255,7 @@ mod tests {
             let file = File::open(artifacts.path(digest)).unwrap();
             file.set_modified(SystemTime::now() - 2 * hour).unwrap();
             let is_there = std::thread::scope(|scope| {
-                let asked = scope.spawn(|| artifacts.has(digest));
+                let asked = scope.spawn(|| artifacts.is_stored(digest).unwrap());
                 artifacts.collect(&BTreeSet::new(), hour).unwrap();
                 asked.join().unwrap()
             });
@@ -272,11 +275,11 @@ mod tests {
             for _ in 0..2 {
                 let mut bytes = Vec::new();
                 artifacts.read(digest).unwrap().read_to_end(&mut bytes).unwrap();
-                assert!(bytes == b"binary" && artifacts.has(digest));
+                assert!(bytes == b"binary" && artifacts.is_stored(digest).unwrap());
             }
             fs::write(artifacts.path(digest), damage).unwrap();
             assert_eq!(artifacts.read(digest).unwrap_err().code, Code::BadBinary);
-            assert!(!artifacts.has(digest));
+            assert!(!artifacts.is_stored(digest).unwrap());
             fs::remove_dir_all(dir.path()).unwrap();
         }
     }
@@ -294,7 +297,7 @@ mod tests {
         let mut broken = artifacts.upload(digest).unwrap();
         broken.write(b"bin").unwrap();
         drop(broken);
-        assert!(!artifacts.has(digest));
+        assert!(!artifacts.is_stored(digest).unwrap());
         assert_eq!(fs::read_dir(dir.path().join("artifacts")).unwrap().count(), 0);
 
         for _ in 0..2 {
@@ -307,5 +310,17 @@ mod tests {
         artifacts.read(digest).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, b"binary");
         assert_eq!(fs::read_dir(dir.path().join("artifacts")).unwrap().count(), 1);
+    }
+
+    /// The submit of a job whose binary could not be opened was refused with the advice to build it anew.
+    #[test]
+    fn artifact_that_cannot_be_read_is_an_error_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
+        let digest = Digest::of(b"binary");
+        fs::create_dir(artifacts.path(digest)).unwrap();
+        assert_eq!(artifacts.is_stored(digest).unwrap_err().code, Code::IoError);
+        assert_eq!(artifacts.read(digest).unwrap_err().code, Code::IoError);
+        assert!(artifacts.path(digest).is_dir());
     }
 }

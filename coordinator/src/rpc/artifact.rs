@@ -38,14 +38,32 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     blocking(move || upload.finish()).await?.map_err(refuse)
 }
 
-/// Those of these artifacts that are missing or damaged.
+/// Those of these artifacts that are missing or damaged, or cannot be read: an upload mends that.
 pub(crate) async fn missing(artifacts: &Artifacts, mut digests: Vec<Digest>) -> Result<Vec<Digest>, Status> {
     let artifacts = artifacts.clone();
     blocking(move || {
-        digests.retain(|digest| !artifacts.has(*digest));
+        digests.retain(|digest| !artifacts.is_stored(*digest).unwrap_or(false));
         digests
     })
     .await
+}
+
+/// Checks that these artifacts, which a job needs, are stored.
+///
+/// # Errors
+/// `BAD_BINARY` for one that is missing or damaged; the error of the disk for one that cannot be read.
+pub(crate) async fn check_stored(artifacts: &Artifacts, digests: Vec<Digest>) -> Result<(), Status> {
+    let artifacts = artifacts.clone();
+    let check = move || {
+        digests.into_iter().try_for_each(|digest| match artifacts.is_stored(digest)? {
+            true => Ok(()),
+            false => {
+                let what = format!("the artifact {digest} that the job needs was not uploaded");
+                Err(Failure::new(Code::BadBinary, what))
+            }
+        })
+    };
+    blocking(check).await?.map_err(refuse)
 }
 
 /// Runs on a blocking thread: whole files are read.

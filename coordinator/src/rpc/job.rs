@@ -61,10 +61,7 @@ impl v1::jobs_server::Jobs for Jobs {
         let spec: JobSpec = field(request.into_inner().spec, "spec")?;
         let job = spec.id;
         let needed = std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest)).collect();
-        if let Some(missing) = artifact::missing(&self.artifacts, needed).await?.first() {
-            let what = format!("the artifact {missing} that the job needs was not uploaded");
-            return Err(refuse(Failure::new(Code::BadBinary, what)));
-        }
+        artifact::check_stored(&self.artifacts, needed).await?;
         let spec = Box::new(spec);
         self.mailbox.try_ask(|answer| Message::Submit { spec, answer }).await.map_err(refuse)?;
         Ok(Response::new(v1::SubmitReply { id: Some(job.into()) }))
