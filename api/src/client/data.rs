@@ -277,9 +277,7 @@ async fn store(
     while holders.len() < replicas {
         let wave: Vec<_> = untried.by_ref().take(replicas - holders.len()).collect();
         if wave.is_empty() {
-            let said: Vec<String> = said.iter().map(|(worker, failure)| format!("{worker}: {failure}")).collect();
-            let message = format!("a chunk has {} of {replicas} copies: {}", holders.len(), said.join("; "));
-            return Err(Failure::new(Code::ChunkUnavailable, message));
+            return Err(too_few_copies(holders.len(), replicas, &said));
         }
         let sent = wave
             .into_iter()
@@ -292,6 +290,19 @@ async fn store(
         }
     }
     Ok(v1::PlacedChunk { digest: Some(content.digest.into()), length: content.bytes.len() as u64, holders })
+}
+
+/// The failure of a put that found no further worker for a copy. If every refusal was one of a disk, it has that code.
+fn too_few_copies(copies: usize, replicas: usize, said: &HashMap<WorkerId, Failure>) -> Failure {
+    let mut codes = said.values().map(|failure| failure.code);
+    let first = codes.next().filter(|code| matches!(code, Code::NoSpace | Code::IoError));
+    let code = first.filter(|first| codes.all(|code| code == *first)).unwrap_or(Code::ChunkUnavailable);
+    let said: Vec<String> = said.iter().map(|(worker, failure)| format!("{worker}: {failure}")).collect();
+    let fewer = match copies {
+        0 => String::new(),
+        n => format!(" (`--replicas {n}` asks for fewer)"),
+    };
+    Failure::new(code, format!("a chunk has {copies} of {replicas} copies{fewer}: {}", said.join("; ")))
 }
 
 async fn send(content: &Content, mut cluster: Option<v1::ClusterId>, connection: &Connection) -> Result<(), Failure> {
@@ -307,4 +318,25 @@ async fn send(content: &Content, mut cluster: Option<v1::ClusterId>, connection:
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn put_without_room_has_the_code_of_the_disk() {
+        let said = |codes: &[Code]| {
+            let said = codes.iter().enumerate();
+            said.map(|(n, code)| (WorkerId::from_bytes([n as u8; 16]), Failure::new(*code, "no"))).collect()
+        };
+        let code = |codes: &[Code]| too_few_copies(1, 2, &said(codes)).code;
+        assert_eq!(code(&[Code::NoSpace]), Code::NoSpace);
+        assert_eq!(code(&[Code::IoError, Code::IoError]), Code::IoError);
+        assert_eq!(code(&[Code::NoSpace, Code::Unreachable]), Code::ChunkUnavailable);
+        assert_eq!(code(&[Code::Unreachable]), Code::ChunkUnavailable);
+        assert_eq!(code(&[]), Code::ChunkUnavailable);
+        let message = too_few_copies(1, 2, &said(&[Code::NoSpace])).message;
+        assert!(message.contains("1 of 2 copies (`--replicas 1` asks for fewer)"), "{message}");
+    }
 }
