@@ -16,8 +16,14 @@ impl State {
         }
     }
 
-    /// Handles every timer that is due.
+    /// Handles every timer that is due. Leases come first: no other timer assigns an attempt to a worker that is lost in
+    /// the same step, which would count as one more attempt that its worker took along.
     pub(crate) fn expire(&mut self) {
+        if !planted::has(Planted::LeasesLate) {
+            for (due, worker) in self.timers.take_due_leases(self.now) {
+                self.lease_ran_out(worker, due);
+            }
+        }
         while let Some((due, timer)) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Lease(worker) => self.lease_ran_out(worker, due),

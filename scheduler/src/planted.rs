@@ -55,6 +55,8 @@ windrow_model::planted_bugs! {
     StaleReaderTaken,
     /// Outputs on a live worker count as available despite any number of failed fetches.
     FetchFailuresIgnored,
+    /// Other timers are handled before leases that end in the same step.
+    LeasesLate,
     /// Leases run out while the coordinator itself sleeps.
     NoGrace,
     /// A task that failed on a worker goes back to its queue and keeps its slot.

@@ -62,6 +62,18 @@ impl Timers {
         Some((at, timer))
     }
 
+    /// Takes every lease that is due, with its time, the earliest first.
+    pub(crate) fn take_due_leases(&mut self, now: Time) -> Vec<(Time, WorkerId)> {
+        let due = self.order.iter().take_while(|(at, _)| *at <= now);
+        let lease = |(at, timer): &(Time, Timer)| match timer {
+            Timer::Lease(worker) => Some((*at, *worker)),
+            _ => None,
+        };
+        let leases: Vec<(Time, WorkerId)> = due.filter_map(lease).collect();
+        leases.iter().for_each(|(_, worker)| self.clear(Timer::Lease(*worker)));
+        leases
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Timer> + '_ {
         self.at.keys().copied()
     }

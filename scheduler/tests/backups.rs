@@ -23,7 +23,10 @@ fn wait(h: &mut Harness) -> Vec<String> {
 
 /// A stage with two tasks: the first took a second, on worker 1; the other one still runs on worker 2.
 fn one_is_slow(plan: Plan, options: JobOptions) -> Harness {
-    let mut h = Harness::new();
+    one_is_slow_in(Harness::new(), plan, options)
+}
+
+fn one_is_slow_in(mut h: Harness, plan: Plan, options: JobOptions) -> Harness {
     h.join(1, 1);
     h.join(2, 1);
     h.submit_with(1, plan, &[2], options);
@@ -54,6 +57,19 @@ fn slow_task_gets_a_backup_and_the_first_to_end_wins() {
     assert_eq!(segments[1].attempt, fast.attempt);
     let status = h.status(1);
     assert_eq!((status.attempts, status.backups, status.tasks.failed), (4, 1, 0));
+}
+
+/// The fault: the attempt was assigned and lost in one step, and counted as one that died with its worker.
+#[test]
+fn worker_whose_lease_is_over_gets_no_backup() {
+    let leases = Harness::with(windrow_scheduler::Config { lease_ms: 10_000, ..slots_only() });
+    let mut h = one_is_slow_in(leases, map_reduce(1), JobOptions::default());
+    // There is no step until the lease of worker 1 is over; then worker 2 is heard.
+    h.now = Time(11_000);
+    let beat = Event::WorkerBeat { worker: worker_id(2), progress: Vec::new(), lists_all: false, full: None };
+    let actions = h.step(beat);
+    assert!(h.scheduler.worker_address(worker_id(1)).is_none() && h.scheduler.worker_address(worker_id(2)).is_some());
+    assert_eq!((assigns(&actions), h.status(1).backups), (Vec::new(), 0));
 }
 
 #[test]

@@ -331,11 +331,9 @@ impl Cluster {
                 self.check_not_recorded(task);
                 self.check_slots(worker, task);
                 let job = task.attempt.task.job;
-                // After a clock gap the scheduler may find in the same step that the lease of this worker is over, too.
-                match self.scale == 1 && self.scheduler.worker_address(worker).is_none() {
-                    true => self.deaths.insert(task.attempt, worker),
-                    false => self.open.insert(task.attempt, worker),
-                };
+                let is_live = self.scheduler.worker_address(worker).is_some();
+                assert!(is_live, "{worker} is lost in the step in which it gets {task:?}");
+                self.open.insert(task.attempt, worker);
                 assert!(!self.left_out.contains(&(worker, job)), "{worker} does not see the files of {job}");
                 let waits = self.now < self.awaited_until && !self.awaited.is_empty();
                 assert!(!waits || !self.restored.contains(&job), "a restored job begins before its workers are back");
