@@ -30,6 +30,9 @@ pub struct DiskStore {
     path: PathBuf,
     db: Database,
     place: InPlace,
+    /// Transactions that were made durable.
+    #[cfg(test)]
+    written: std::cell::Cell<u32>,
 }
 
 impl DiskStore {
@@ -55,25 +58,31 @@ impl DiskStore {
                 return Err(journal(corrupt, what));
             }
         };
-        let store = DiskStore { path: path.to_path_buf(), db, place };
-        // A newer file is not changed.
-        let found = store.meta("format", |old| old.unwrap_or(FORMAT).max(FORMAT))?;
-        if found != FORMAT {
-            return Err(journal(true, format!("its format is {found}, this release knows formats up to {FORMAT}")));
-        }
-        // A read transaction cannot make tables.
-        store.transaction(|txn| Ok(TABLES.into_iter().try_for_each(|table| txn.open_table(table).map(drop))?))?;
+        let store = DiskStore {
+            path: path.to_path_buf(),
+            db,
+            place,
+            #[cfg(test)]
+            written: std::cell::Cell::new(0),
+        };
+        store.prepare()?;
         Ok(store)
     }
 
-    /// Changes a number in `meta`, and answers the new one.
-    fn meta(&self, name: &str, change: impl FnOnce(Option<u64>) -> u64) -> Result<u64, Error> {
+    /// Makes what an older or new file lacks. A newer file is not changed.
+    fn prepare(&self) -> Result<(), Error> {
+        let format = self.number("format")?;
+        if let Some(newer) = format.filter(|format| *format > FORMAT) {
+            let what = format!("its format is {newer}, this release knows formats up to {FORMAT}");
+            return Err(Error::Journal { path: self.path.clone(), corrupt: true, what });
+        }
+        if format == Some(FORMAT) && self.has_all_tables()? {
+            return Ok(());
+        }
         self.transaction(|txn| {
-            let mut table = txn.open_table(META)?;
-            let old = table.get(name)?.map(|v| v.value());
-            let new = change(old);
-            table.insert(name, new)?;
-            Ok(new)
+            txn.open_table(META)?.insert("format", FORMAT)?;
+            // A read transaction cannot make tables.
+            Ok(TABLES.into_iter().try_for_each(|table| txn.open_table(table).map(drop))?)
         })
     }
 
@@ -84,6 +93,8 @@ impl DiskStore {
             let value = body(&txn)?;
             failpoint!("journal.before-commit")?;
             txn.commit()?;
+            #[cfg(test)]
+            self.written.update(|n| n + 1);
             Ok(value)
         };
         run().map_err(|e: redb::Error| self.failed(&e))

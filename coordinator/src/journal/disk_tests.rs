@@ -191,18 +191,40 @@ fn older_journal_is_read_and_newer_one_refused_unchanged() {
     let path = dir.path().join("journal.redb");
     let at = |format: u64| {
         let store = DiskStore::open(&path).unwrap();
-        store.meta("format", |_| format).unwrap();
+        let set = |txn: &redb::WriteTransaction| {
+            txn.open_table(META)?.insert("format", format)?;
+            Ok(())
+        };
+        store.transaction(set).unwrap();
     };
     DiskStore::open(&path).unwrap().write(&[record(1, JobState::Done).into()]).unwrap();
     at(1);
     assert_eq!(DiskStore::open(&path).unwrap().load().unwrap(), [record(1, JobState::Done)]);
-    assert_eq!(DiskStore::open(&path).unwrap().meta("format", |old| old.unwrap()).unwrap(), FORMAT);
+    assert_eq!(DiskStore::open(&path).unwrap().number("format").unwrap(), Some(FORMAT));
     at(FORMAT + 1);
     for _ in 0..2 {
         let error = DiskStore::open(&path).unwrap_err();
         assert!(error.to_string().contains("formats up to"), "{error}");
     }
     assert!(!path.with_extension("damaged").exists(), "it is not damaged");
+}
+
+/// The fault: each number that a start reads was a transaction with its syncs.
+#[test]
+fn start_writes_one_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    DiskStore::open(&path).unwrap().begin_epoch().unwrap();
+    let mut store = DiskStore::open(&path).unwrap();
+    assert_eq!(store.written.get(), 0, "the tables are there");
+    store.begin_epoch().unwrap();
+    store.identity().unwrap();
+    store.load().unwrap();
+    store.load_running().unwrap();
+    store.load_collected().unwrap();
+    store.load_datasets().unwrap();
+    store.load_workers().unwrap();
+    assert_eq!(store.written.get(), 1, "the epoch");
 }
 
 #[test]
@@ -377,7 +399,8 @@ fn waits_of_orphans_outlive_a_restart_but_no_restore() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
     let digest = |n| Digest([n; 32]);
-    let changes = |clock_ms, hour, waits| Record::Orphans(Box::new(OrphanChanges { clock_ms, hour, waits }));
+    let changes =
+        |clock_ms, hour, waits| Record::Orphans(Box::new(OrphanChanges { clock_ms, hour, waits, reserves: None }));
     {
         let mut store = DiskStore::open(&path).unwrap();
         store.begin_epoch().unwrap();

@@ -3,14 +3,14 @@
 use super::DiskStore;
 use super::tables::{
     BAD, CLUSTER, COLLECTED, DROPPED, EPOCHS, Entry, FAILURES, META, ORPHAN_CLOCK, ORPHAN_HOUR, ORPHANS, ORPHANS_GONE,
-    OUTPUTS, PUBLISHED, SPECS, SPLITS, TRIES, UNCHARGED, WORKERS,
+    OUTPUTS, PUBLISHED, SPECS, SPLITS, TABLES, TRIES, UNCHARGED, WORKERS,
 };
 use crate::error::Error;
 use crate::journal::record::{Identity, KeptResult, PublishedTask, RunningJob};
 use crate::journal::rows;
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use windrow_datasets::Lineage;
 use windrow_datasets::OrphanWaits;
 use windrow_model::{BadRecord, ClusterId, Digest, Epoch, JobId, WorkerId};
@@ -26,6 +26,26 @@ impl DiskStore {
                 entries.push((key.value().to_vec(), value.value().to_vec()));
             }
             Ok(entries)
+        };
+        run().map_err(|e: redb::Error| self.failed(&e))
+    }
+
+    /// A number in `meta`. Writes nothing.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Error> {
+        let run = || match self.db.begin_read()?.open_table(META) {
+            Ok(meta) => Ok(meta.get(name)?.map(|v| v.value())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        };
+        run().map_err(|e: redb::Error| self.failed(&e))
+    }
+
+    /// Whether the file has every table of this release. Writes nothing.
+    pub fn has_all_tables(&self) -> Result<bool, Error> {
+        let run = || {
+            let found: BTreeSet<String> =
+                self.db.begin_read()?.list_tables()?.map(|table| table.name().to_string()).collect();
+            Ok(TABLES.iter().all(|table| found.contains(table.name())))
         };
         run().map_err(|e: redb::Error| self.failed(&e))
     }
@@ -58,16 +78,13 @@ impl DiskStore {
         };
         let dropped = self.entries(DROPPED)?.into_iter().map(|(key, _)| digest(key)).collect::<Result<_, _>>()?;
         let orphans = self.orphan_waits()?;
-        Ok(Identity { cluster, lineage, revision: self.meta("revision", |old| old.unwrap_or(0))?, dropped, orphans })
+        let revision = self.number("revision")?.unwrap_or(0);
+        Ok(Identity { cluster, lineage, revision, dropped, orphans })
     }
 
     fn orphan_waits(&self) -> Result<OrphanWaits, Error> {
-        let run = || {
-            let meta = self.db.begin_read()?.open_table(META)?;
-            let number = |name: &str| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |v| v.value()));
-            Ok([number(ORPHAN_CLOCK)?, number(ORPHAN_HOUR)?, number(ORPHANS_GONE)?])
-        };
-        let [clock_ms, hour, gone] = run().map_err(|e: redb::Error| self.failed(&e))?;
+        let number = |name: &str| Ok::<_, Error>(self.number(name)?.unwrap_or(0));
+        let (clock_ms, hour, gone) = (number(ORPHAN_CLOCK)?, number(ORPHAN_HOUR)?, number(ORPHANS_GONE)?);
         let mut waits = Vec::new();
         for (key, value) in self.entries(ORPHANS)? {
             let wait = <[u8; 32]>::try_from(key).ok().map(Digest).zip(rows::decode_wait(&value));
