@@ -1,14 +1,14 @@
 //! Calls about datasets that the driver answers later.
 
 use crate::mailbox::{Answer, BeginPut, DataMessage};
-use windrow_datasets::PutId;
-use windrow_model::{Dataset, Digest, Failure, Time, WorkerId};
+use windrow_datasets::{Placed, PutId};
+use windrow_model::{Dataset, Failure, Time};
 
 /// A put that commits when its workers have reported the chunks that the client names.
 pub(crate) struct CommitPut {
     pub put: PutId,
     pub dataset: Dataset,
-    pub placed: Vec<(Digest, Vec<WorkerId>)>,
+    pub placed: Placed,
     pub answer: Answer<Result<u64, Failure>>,
     /// When it is refused.
     pub until: Time,

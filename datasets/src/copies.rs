@@ -4,6 +4,7 @@
 //! failures, or with a full disk, no copy is *expected* from it any more: it is still asked at intervals, but no job
 //! waits for it.
 
+use crate::planted::{self, Planted};
 use std::collections::BTreeMap;
 use windrow_model::{Digest, Time, WorkerId};
 
@@ -84,6 +85,9 @@ impl Copies {
 
     /// Copies without a report until their deadline have failed.
     pub(crate) fn give_up_overdue(&mut self, now: Time) {
+        if planted::has(Planted::CopyAwaited) {
+            return;
+        }
         let overdue = self.making.iter().filter(|(_, (_, until))| *until <= now);
         for (digest, worker) in overdue.map(|(digest, (worker, _))| (*digest, *worker)).collect::<Vec<_>>() {
             self.refused(worker, digest, false, now);

@@ -120,7 +120,7 @@ impl World {
     fn obey(&mut self, table: &mut Datasets, now: Time) {
         let referenced = self.referenced();
         let mut trashed = BTreeSet::new();
-        for order in table.orders(now) {
+        for order in orders(table, now) {
             let (worker, digests, ordered) = match order {
                 Order::Copy { .. } => continue,
                 Order::Drop { worker, digests } => (worker, digests, true),

@@ -7,8 +7,8 @@ use crate::planted::{self, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Digest, Incarnation, Time, WorkerId};
 
-/// A worker lists its chunks right after it has registered. A worker that has not completed the list by then never
-/// will: it could not list its chunks, or is of an earlier release.
+/// A worker lists its chunks right after it has registered. A list that is not complete by then is not awaited any more:
+/// the worker may be unable to list its chunks, or of an earlier release.
 pub(crate) const LISTING_MAX_MS: u64 = 30_000;
 /// A worker that has left may return with its chunks: for this long a chunk that only it held does not count as lost.
 pub(crate) const ABSENCE_MS: u64 = 60_000;
@@ -22,9 +22,17 @@ struct Live {
     listing: Option<Listing>,
 }
 
+impl Live {
+    /// Until when the rest of its list is awaited.
+    fn lists_until(&self) -> Option<Time> {
+        self.listing.as_ref().and_then(|listing| listing.until)
+    }
+}
+
 #[derive(Debug)]
 struct Listing {
-    until: Time,
+    /// `None`: the end of the list is not awaited any more.
+    until: Option<Time>,
     listed: BTreeSet<Digest>,
 }
 
@@ -49,7 +57,7 @@ impl Holders {
         }
         // Its inventory follows.
         self.gone.remove(&worker);
-        let listing = Some(Listing { until: now.plus_ms(LISTING_MAX_MS), listed: BTreeSet::new() });
+        let listing = Some(Listing { until: Some(now.plus_ms(LISTING_MAX_MS)), listed: BTreeSet::new() });
         self.live.insert(worker, Live { incarnation, full: false, listing });
     }
 
@@ -139,14 +147,26 @@ impl Holders {
     /// A worker no longer holds these chunks. Returns those that it was known to hold.
     pub(crate) fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
         if let Some(listing) = self.live.get_mut(&worker).and_then(|live| live.listing.as_mut()) {
-            listing.listed.retain(|digest| !digests.contains(digest));
+            digests.iter().for_each(|digest| _ = listing.listed.remove(digest));
         }
-        self.forget(worker, |digest| digests.contains(digest))
+        let mut lost = Vec::new();
+        for digest in digests {
+            let Some(holders) = self.by_chunk.get_mut(digest) else { continue };
+            if holders.remove(&worker) {
+                lost.push(*digest);
+            }
+            if holders.is_empty() {
+                self.by_chunk.remove(digest);
+            }
+        }
+        self.count_less(worker, lost.len());
+        lost
     }
 
-    /// A worker's inventory is complete. Returns the chunks that it no longer holds.
+    /// A worker's inventory is complete, if only after its time. Returns the chunks that it no longer holds.
     pub(crate) fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
         match self.live.get_mut(&worker).and_then(|live| live.listing.take()) {
+            Some(_) if planted::has(Planted::StaleInventory) => Vec::new(),
             Some(Listing { listed, .. }) => self.forget(worker, |digest| !listed.contains(digest)),
             None => Vec::new(),
         }
@@ -154,19 +174,19 @@ impl Holders {
 
     /// Workers that have been listing for too long are no longer awaited. True if there was one.
     pub(crate) fn give_up_silent(&mut self, now: Time) -> bool {
-        let silent = |live: &mut Live| live.listing.take_if(|listing| listing.until <= now).is_some();
-        self.live.values_mut().filter_map(|live| silent(live).then_some(())).count() > 0
+        let listings = self.live.values_mut().filter_map(|live| live.listing.as_mut());
+        listings.filter_map(|listing| listing.until.take_if(|until| *until <= now)).count() > 0
     }
 
     /// When the next wait for a worker ends.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let listing = self.live.values().filter_map(|live| live.listing.as_ref()).map(|listing| listing.until);
+        let listing = self.live.values().filter_map(Live::lists_until);
         listing.chain(self.gone.values().map(|(until, _)| *until)).chain(self.expected_until).min()
     }
 
     /// Whether a worker is still listing, so that a chunk without a holder may be on it.
     pub(crate) fn any_is_listing(&self) -> bool {
-        self.live.values().any(|live| live.listing.is_some())
+        self.live.values().any(|live| live.lists_until().is_some())
     }
 
     /// A worker's disk is full, or has space again. True if that has changed.
@@ -205,7 +225,9 @@ impl Holders {
     pub(crate) fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
         let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
         let has_listed = |w: &WorkerId| {
-            self.live.get(w).is_some_and(|live| live.listing.is_none() || planted::has(Planted::DeletedDuringInventory))
+            self.live
+                .get(w)
+                .is_some_and(|live| live.lists_until().is_none() || planted::has(Planted::DeletedDuringInventory))
         };
         let taken: Vec<WorkerId> = holders.extract_if(.., |w| has_listed(w)).collect();
         if holders.is_empty() {

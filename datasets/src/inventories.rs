@@ -35,6 +35,7 @@ impl Datasets {
 
     /// A worker has left, and its copies with it for now.
     pub fn worker_left(&mut self, worker: WorkerId, now: Time) {
+        self.departures += 1;
         self.may_lack = true;
         self.forget_stored(worker);
         let lost = self.holders.left(worker, now);

@@ -7,7 +7,7 @@
 //!
 //! A chunk whose last reference was removed by a recorded change (a removal, an overwrite, the end of a job) is *ordered*
 //! to be deleted and goes at once, and so do the copies that a failed put has stored. Any other unreferenced chunk is an *orphan*
-//! (`orphans.rs`): it stays for a time, and few are removed in an hour. Nothing is deleted while a put is open, since
+//! (`orphans.rs`): it stays for a time, and few are removed in an hour (`hour.rs`). Nothing is deleted while a put is open, since
 //! it may be about to name the chunk, nor while a worker has seen a newer journal than this one ([`Membership`]).
 //!
 //! The crate knows no file, connection or clock: times are arguments. The coordinator is one driver, the simulation is another.
@@ -16,6 +16,7 @@
 
 mod copies;
 mod holders;
+mod hour;
 mod inventories;
 mod lineage;
 mod membership;
@@ -30,10 +31,12 @@ mod trash;
 mod unreferenced;
 mod waits;
 
+pub use hour::ReservationId;
 pub use lineage::{EpochRecord, Lineage};
 pub use membership::{Membership, Verdict};
 pub use orders::Order;
 pub use orphans::Orphans;
+pub use puts::Placed;
 pub use table::{Datasets, PutId};
 pub use unreferenced::Orphan;
 pub use waits::{OrphanChanges, OrphanRule, OrphanWaits, Wait};

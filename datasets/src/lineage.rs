@@ -4,8 +4,9 @@
 //! beginning (the *revision*). A worker keeps the newest epoch and revision that it has seen. If the journal does not have them, it is
 //! an old copy: it lacks datasets, so none of its deletions may be carried out.
 //!
-//! `windrow coordinator restore` marks the next epoch as *restored*: it replaces every epoch after the one in which the copy was made,
-//! and admits workers that have seen those.
+//! `windrow coordinator restore` marks the next epoch as *restored*. It is above every epoch that a copy of the journal has reached, and
+//! by the operator's order it replaces all of them, on whichever copy: a worker that has seen one of them is admitted, also if this
+//! journal has had the same epoch with another nonce, or fewer changes in it. The chunks that this journal does not know are orphans then.
 
 use crate::planted::{self, Planted};
 use std::collections::BTreeMap;
@@ -54,16 +55,11 @@ impl Lineage {
         if seen.revision <= end || planted::has(Planted::MoreChangesAdmitted) { Ok(()) } else { Err(Behind::Older) }
     }
 
-    /// Whether a restored epoch replaces this one, or what followed in it.
+    /// Whether a restored epoch replaces this one.
     fn is_replaced(&self, epoch: Epoch) -> bool {
-        let mut before: Option<Epoch> = None;
-        for (number, record) in &self.0 {
-            if record.restored && epoch < *number && before.is_none_or(|copied_in| copied_in <= epoch) {
-                return true;
-            }
-            before = Some(*number);
-        }
-        false
+        let is_refused = planted::has(Planted::ForkRefused) && self.0.contains_key(&epoch);
+        let mut later = self.0.range((Bound::Excluded(epoch), Bound::Unbounded));
+        !is_refused && later.any(|(_, record)| record.restored)
     }
 
     /// Whether the present epoch is the first one after a restore.
@@ -114,7 +110,6 @@ mod tests {
     fn restored_epoch_admits_what_it_replaces_and_no_other() {
         let restored = EpochRecord { restored: true, ..began(2) };
         let journal = lineage(&[(1, began(0)), (2, began(1)), (100, restored), (101, began(3))]);
-        assert_eq!(journal.judge(seen(1, 2), 4), Err(Behind::Older));
         assert_eq!(journal.judge(seen(2, 50), 4), Ok(()));
         assert_eq!(journal.judge(seen(60, 50), 4), Ok(()));
         assert_eq!(journal.judge(seen(100, 3), 4), Ok(()));
@@ -123,6 +118,26 @@ mod tests {
         assert!(!journal.is_restored());
         // A journal without epochs before its restore, as those of earlier releases.
         assert_eq!(lineage(&[(100, restored)]).judge(seen(7, 1), 2), Ok(()));
+    }
+
+    /// Two copies of a journal ran in the same epochs before one of them was restored.
+    #[test]
+    fn restored_journal_admits_workers_of_every_earlier_copy() {
+        let restored = EpochRecord { restored: true, ..began(2) };
+        let epochs = [(1, began(0)), (2, began(1)), (3, began(2)), (100, restored)];
+        let (before, after) = (lineage(&epochs[..3]), lineage(&epochs));
+        // More changes in an epoch than this journal has had, another copy's epoch, and a later epoch.
+        for (worker, behind) in [
+            (seen(1, 2), Behind::Older),
+            (Seen { nonce: 7, ..seen(2, 1) }, Behind::Copied),
+            (Seen { nonce: 7, ..seen(3, 9) }, Behind::Copied),
+            (seen(4, 2), Behind::Older),
+        ] {
+            assert_eq!(before.judge(worker, 2), Err(behind), "{worker:?}");
+            assert_eq!(after.judge(worker, 2), Ok(()), "{worker:?}");
+        }
+        // Copies of the restored journal are told apart as before.
+        assert_eq!(after.judge(Seen { nonce: 7, ..seen(100, 2) }, 2), Err(Behind::Copied));
     }
 
     proptest! {

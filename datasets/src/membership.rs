@@ -73,8 +73,8 @@ impl Membership {
                 Err(behind) => {
                     let last = self.lineage.0.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
                     // A restored journal must get above the epochs that workers report, which it does with its next
-                    // epoch.
-                    let is_later = folder.seen.epoch > last && folder.seen.epoch < EPOCH_MAX;
+                    // epoch. The present one is reported by a worker that has seen it on another restored copy.
+                    let is_later = folder.seen.epoch >= last && folder.seen.epoch < EPOCH_MAX;
                     let above = (self.lineage.is_restored() && is_later).then_some(folder.seen.epoch);
                     Some((self.behind(behind, folder, last, revision), above))
                 }
@@ -235,8 +235,11 @@ mod tests {
         assert_eq!(judge(&mut members, 2, joined(OURS, 4, 0), &[]), Some((Code::JournalBehind, true, None)));
         // Only a restored journal may be set above it.
         let mut restored = membership(true);
-        let above = Some((Code::JournalBehind, true, Some(Epoch(4))));
-        assert_eq!(judge(&mut restored, 2, joined(OURS, 4, 0), &[]), above);
+        let above = |epoch| Some((Code::JournalBehind, true, Some(Epoch(epoch))));
+        assert_eq!(judge(&mut restored, 2, joined(OURS, 4, 0), &[]), above(4));
+        let mut copied = joined(OURS, 3, 0);
+        copied.seen.nonce = 6;
+        assert_eq!(judge(&mut restored, 3, copied, &[]), above(3), "another copy was restored to the same epoch");
     }
 
     #[test]

@@ -9,9 +9,11 @@
 //! which a connected worker holds it counts. The journal keeps the clock and the waiting time of each orphan
 //! (`OrphanWaits`), written at most once a minute: a killed coordinator loses a minute of every wait.
 
+use crate::hour::{Hour, ReservationId};
 use crate::planted::{self, Planted};
-use crate::waits::{HOUR_MS, OrphanChanges, OrphanRule, OrphanWaits, Wait};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::waits::{OrphanChanges, OrphanRule, OrphanWaits, Wait};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use windrow_model::{Digest, Time};
 
 /// Interval of recording the clock.
@@ -52,8 +54,7 @@ pub struct Orphans {
     noted_at: Time,
     /// Reported lengths in bytes.
     lengths: BTreeMap<Digest, u64>,
-    /// When chunks moved to the trash in the last hour, on the orphans' clock, oldest first.
-    gone: VecDeque<u64>,
+    hour: Hour,
     /// The next deadline, on the orphans' clock.
     next: Option<u64>,
 }
@@ -72,11 +73,8 @@ impl Orphans {
             paused.sort_unstable_by_key(|(digest, waited)| (std::cmp::Reverse(*waited), *digest));
             changed.extend(paused.split_off(RECORDED_MAX).into_iter().map(|(digest, _)| digest));
         }
-        // The journal has only the time of the last one: all count as if they had moved then.
-        let gone = hour.map_or(VecDeque::new(), |(last, gone)| {
-            std::iter::repeat_n(last, gone.min(rule.per_hour) as usize).collect()
-        });
-        Orphans { rule, base_ms: clock_ms, gone, paused: paused.into_iter().collect(), changed, ..Orphans::default() }
+        let hour = Hour::new(rule.per_hour, hour);
+        Orphans { rule, base_ms: clock_ms, hour, paused: paused.into_iter().collect(), changed, ..Orphans::default() }
     }
 
     fn clock(&self, now: Time) -> u64 {
@@ -149,33 +147,45 @@ impl Orphans {
         }
     }
 
-    /// Expired orphans, as many as may be removed now. They stay orphans until `went`.
+    /// Expired orphans, as many as may be ordered to move now. They stay orphans until `went`. If a durable reservation
+    /// is needed first, the next changes for the journal have it.
     pub(crate) fn due(&mut self, now: Time) -> Vec<Digest> {
         let clock = self.clock(now);
-        while self.gone.front().is_some_and(|at| at.saturating_add(HOUR_MS) <= clock) {
-            self.gone.pop_front();
-        }
-        let may_go = match planted::has(Planted::HourUnbounded) {
-            true => usize::MAX,
-            false => (self.rule.per_hour as usize).saturating_sub(self.gone.len()),
-        };
         let kept_ms = if planted::has(Planted::OrphansUnkept) { 0 } else { self.rule.kept_ms };
-        let over = |at: u64| at.saturating_add(kept_ms);
-        let due = self.by_time.iter().take_while(|(at, _)| over(*at) <= clock);
-        let due: Vec<Digest> = due.take(may_go).map(|(_, digest)| *digest).collect();
-        let later = self.by_time.iter().map(|(at, _)| over(*at)).find(|at| *at > clock);
-        let room_at = self.gone.front().filter(|_| due.len() == may_go).map(|at| at.saturating_add(HOUR_MS));
-        self.next = room_at.or(later);
+        // A chunk whose wait began then has just expired.
+        let began = clock.checked_sub(kept_ms);
+        let room = self.hour.room(clock);
+        let expired = self.by_time.iter().take_while(|(at, _)| Some(*at) <= began).take(room);
+        let mut due: Vec<Digest> = expired.map(|(_, digest)| *digest).collect();
+        let room_at = self.hour.room_at().filter(|_| due.len() == room);
+        let later = match began {
+            Some(began) => {
+                let after = Bound::Excluded((began, Digest([u8::MAX; 32])));
+                self.by_time.range((after, Bound::Unbounded)).next()
+            }
+            None => self.by_time.first(),
+        };
+        let may_go = self.hour.claim(clock, due.len());
+        // Those beyond the reservation need the next one.
+        let rest = (0 < may_go && may_go < due.len()).then_some(clock);
+        self.next = rest.or(room_at).or(later.map(|(at, _)| at.saturating_add(kept_ms)));
+        due.truncate(may_go);
         due
+    }
+
+    /// The journal has this reservation.
+    pub(crate) fn reservation_recorded(&mut self, id: ReservationId) {
+        self.hour.recorded(id);
     }
 
     /// This orphan is in the trash of every worker that held it.
     pub(crate) fn went(&mut self, digest: Digest, now: Time) {
         self.forget(digest);
         self.urgent = true;
-        self.gone.push_back(self.clock(now));
-        if self.gone.len() >= self.rule.per_hour as usize {
-            self.next = self.gone.front().map(|at| at.saturating_add(HOUR_MS));
+        let clock = self.clock(now);
+        self.hour.went(clock);
+        if self.hour.room(clock) == 0 {
+            self.next = self.hour.room_at();
         }
     }
 
@@ -196,7 +206,11 @@ impl Orphans {
 
     /// The changes to record in the journal, if it is time for that, or this epoch ends.
     pub(crate) fn take_changes(&mut self, now: Time, ends: bool) -> Option<OrphanChanges> {
-        let is_time = ends || self.urgent || self.next_note().is_some_and(|at| at <= now);
+        if ends {
+            self.hour.end();
+        }
+        let at_once = ends || self.urgent || self.hour.is_asked();
+        let is_time = at_once || self.next_note().is_some_and(|at| at <= now);
         if !is_time || !self.has_changes() {
             return None;
         }
@@ -206,8 +220,9 @@ impl Orphans {
             (None, waited) => waited.map(|ms| Wait::Paused(*ms)),
         };
         let waits = std::mem::take(&mut self.changed).into_iter().map(|digest| (digest, wait(&digest))).collect();
-        let hour = self.gone.back().map(|last| (*last, self.gone.len() as u32));
-        Some(OrphanChanges { clock_ms: self.clock(now), hour, waits })
+        let clock_ms = self.clock(now);
+        let (reserves, hour) = self.hour.take_record(clock_ms);
+        Some(OrphanChanges { clock_ms, hour, waits, reserves })
     }
 
     /// How long it has been an orphan, and how much longer it is kept, in milliseconds.

@@ -2,15 +2,28 @@
 
 use super::*;
 use crate::testing::digest;
+use crate::waits::HOUR_MS;
 use Standing::{Away, Orphan, Settled};
 
 fn orphans(kept_ms: u64, per_hour: u32) -> Orphans {
     Orphans::new(OrphanRule { kept_ms, per_hour }, OrphanWaits::default())
 }
 
+/// Orphans that may go, with a journal that records reservations at once.
+fn due(orphans: &mut Orphans, now: Time) -> Vec<Digest> {
+    let due = orphans.due(now);
+    if !orphans.hour.is_asked() {
+        return due;
+    }
+    assert_eq!(due, [], "not before the reservation is recorded");
+    let (id, _) = orphans.hour.take_record(orphans.clock(now));
+    orphans.reservation_recorded(id.unwrap());
+    orphans.due(now)
+}
+
 /// The journal's record after these changes.
 fn record(waits: &mut OrphanWaits, changes: OrphanChanges) {
-    let OrphanChanges { clock_ms, hour, waits: changed } = changes;
+    let OrphanChanges { clock_ms, hour, waits: changed, .. } = changes;
     (waits.clock_ms, waits.hour) = (clock_ms, hour);
     for (digest, wait) in changed {
         waits.waits.retain(|(d, _)| *d != digest);
@@ -24,18 +37,18 @@ fn orphans_are_kept_from_their_discovery_on() {
     orphans.note(digest(1), Orphan);
     // An hour without a look at the clock is not an hour of waiting.
     orphans.stamp(Time(HOUR_MS));
-    assert_eq!(orphans.due(Time(HOUR_MS + 99)), []);
+    assert_eq!(due(&mut orphans, Time(HOUR_MS + 99)), []);
     assert_eq!(orphans.next_deadline(), Some(Time(HOUR_MS + 100)));
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(HOUR_MS + 50));
     assert_eq!(orphans.ages(digest(1), Time(HOUR_MS + 60)), (60, 40));
-    assert_eq!(orphans.due(Time(HOUR_MS + 100)), [digest(1)]);
+    assert_eq!(due(&mut orphans, Time(HOUR_MS + 100)), [digest(1)]);
     assert_eq!(orphans.next_deadline(), None, "what could not go is asked for with the next event");
     // It is referenced again, and then not any more: its wait starts anew.
     orphans.note(digest(1), Settled);
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(HOUR_MS + 200));
-    assert_eq!(orphans.due(Time(HOUR_MS + 200)), []);
+    assert_eq!(due(&mut orphans, Time(HOUR_MS + 200)), []);
 }
 
 #[test]
@@ -46,7 +59,7 @@ fn orphans_removed_in_an_hour_are_bounded() {
     let mut gone = 0;
     // Any hour counts, not only one that begins with the first.
     for (now, expected) in [(7, 2), (8, 0), (6 + HOUR_MS, 0), (7 + HOUR_MS, 2), (8 + 2 * HOUR_MS, 1)] {
-        let due = orphans.due(Time(now));
+        let due = due(&mut orphans, Time(now));
         assert_eq!(due.len(), expected, "{now}");
         due.into_iter().for_each(|d| orphans.went(d, Time(now)));
         gone += expected;
@@ -60,7 +73,7 @@ fn limit_of_an_hour_holds_for_every_hour() {
     let mut take = |n: u8, now: u64| {
         orphans.note(digest(n), Orphan);
         orphans.stamp(Time(now));
-        let due = orphans.due(Time(now));
+        let due = due(&mut orphans, Time(now));
         due.iter().for_each(|d| orphans.went(*d, Time(now)));
         due.len()
     };
@@ -85,7 +98,7 @@ fn wait_of_an_orphan_continues_in_the_next_epoch() {
         orphans.stamp(Time(5 * HOUR_MS));
         assert_eq!(orphans.ages(digest(1), Time(5 * HOUR_MS)).0, (epochs - 1) * 3 * HOUR_MS, "epoch {epochs}");
         let now = Time(8 * HOUR_MS);
-        match orphans.due(now)[..] {
+        match due(&mut orphans, now)[..] {
             [] => {}
             [due] => break due,
             _ => panic!("more than there are"),
@@ -103,15 +116,15 @@ fn orphan_that_no_worker_holds_gets_no_older() {
     orphans.note(digest(1), Away);
     assert_eq!(orphans.all().count(), 0);
     orphans.stamp(Time(40));
-    assert_eq!((orphans.due(Time(500)), orphans.ages(digest(1), Time(500))), (vec![], (30, 70)));
+    assert_eq!((due(&mut orphans, Time(500)), orphans.ages(digest(1), Time(500))), (vec![], (30, 70)));
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(1_000));
-    assert_eq!((orphans.due(Time(1_069)), orphans.due(Time(1_070))), (vec![], vec![digest(1)]));
+    assert_eq!((due(&mut orphans, Time(1_069)), due(&mut orphans, Time(1_070))), (vec![], vec![digest(1)]));
     // A chunk that is away and back within one step did not leave.
     orphans.note(digest(1), Away);
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(1_070));
-    assert_eq!(orphans.due(Time(1_070)), [digest(1)]);
+    assert_eq!(due(&mut orphans, Time(1_070)), [digest(1)]);
 }
 
 #[test]
@@ -143,7 +156,7 @@ fn hour_of_deletions_continues_in_the_next_epoch() {
         let mut orphans = Orphans::new(rule, journal.clone());
         (1..=5).for_each(|n| orphans.note(digest(n), Orphan));
         orphans.stamp(Time(7));
-        let due = orphans.due(Time(7));
+        let due = due(&mut orphans, Time(7));
         gone += due.len();
         due.into_iter().for_each(|d| orphans.went(d, Time(7)));
         record(&mut journal, orphans.take_changes(Time(8), true).unwrap());

@@ -16,6 +16,37 @@ pub(crate) const LATE_MS: u64 = 120_000;
 /// Bound on the chunks of one put that are remembered for its failure. Further ones become orphans then.
 const ARRIVED_MAX: usize = 1_000_000;
 
+/// The chunks of a put with the workers that its client has stored them on, and how far they are reported.
+#[derive(Debug)]
+pub struct Placed {
+    chunks: Vec<(Digest, Vec<WorkerId>)>,
+    /// Chunks before this one were reported when they were looked at.
+    next: usize,
+    /// Departures of workers at the last look; `None` before the first one.
+    departures: Option<u64>,
+    /// Looks at a chunk.
+    #[cfg(test)]
+    pub(crate) looks: std::cell::Cell<usize>,
+}
+
+impl Placed {
+    /// The chunks as a client names them.
+    pub fn new(chunks: Vec<(Digest, Vec<WorkerId>)>) -> Placed {
+        Placed {
+            chunks,
+            next: 0,
+            departures: None,
+            #[cfg(test)]
+            looks: std::cell::Cell::new(0),
+        }
+    }
+
+    fn count_look(&self) {
+        #[cfg(test)]
+        self.looks.update(|n| n + 1);
+    }
+}
+
 impl Datasets {
     /// Begins a put. Returns the workers that take its chunks, and the number of copies of each.
     pub fn begin_put(
@@ -55,28 +86,58 @@ impl Datasets {
         Ok(PutId(self.last_put))
     }
 
-    /// Whether the copies that a put's client names are there, as reported by their holders. `None`: not yet known.
+    /// Whether the copies that a put's client names are there, as reported by their holders. `None`: not yet known. Over all
+    /// calls each chunk is looked at about twice; all of them once more whenever a worker has left.
     ///
     /// # Errors `BAD_REQUEST` for a worker that was not offered to the client; `CHUNK_UNAVAILABLE` if every named
     /// holder of a chunk has left.
-    pub fn check_placed(&self, put: PutId, placed: &[(Digest, Vec<WorkerId>)]) -> Option<Result<(), Failure>> {
+    pub fn check_placed(&self, put: PutId, placed: &mut Placed) -> Option<Result<(), Failure>> {
         let Some(put) = self.puts.get(&put) else {
             return Some(Err(Failure::new(Code::BadRequest, "this put is not open")));
         };
-        let mut is_known = true;
-        for (digest, holders) in placed {
+        if placed.departures.replace(self.departures) != Some(self.departures)
+            && let Err(failure) = self.check_named(put, placed)
+        {
+            return Some(Err(failure));
+        }
+        while placed.next < placed.chunks.len() {
+            if !self.is_reported(placed, placed.next) {
+                return None;
+            }
+            placed.next += 1;
+        }
+        // Each was reported once; meanwhile a copy may have been lost.
+        match (0..placed.chunks.len()).find(|at| !self.is_reported(placed, *at)) {
+            Some(lost) => {
+                placed.next = lost;
+                None
+            }
+            None => Some(Ok(())),
+        }
+    }
+
+    /// Every named holder was offered, and one of each chunk is there.
+    fn check_named(&self, put: &Put, placed: &Placed) -> Result<(), Failure> {
+        for (digest, holders) in &placed.chunks {
+            placed.count_look();
             if let Some(stranger) = holders.iter().find(|w| !put.offered.contains(w)) {
                 let message = format!("chunk {digest} is said to be on {stranger}, which takes no chunk of this put");
-                return Some(Err(Failure::new(Code::BadRequest, message)));
+                return Err(Failure::new(Code::BadRequest, message));
             }
-            let mut live = holders.iter().filter(|w| self.holders.is_live(**w)).peekable();
-            if live.peek().is_none() {
+            if !holders.iter().any(|w| self.holders.is_live(*w)) {
                 let message = format!("chunk {digest}: every worker that it was stored on has left since");
-                return Some(Err(Failure::new(Code::ChunkUnavailable, message)));
+                return Err(Failure::new(Code::ChunkUnavailable, message));
             }
-            is_known &= planted::has(Planted::UnplacedCommitted) || live.all(|w| self.holders.has(*w, *digest));
         }
-        is_known.then_some(Ok(()))
+        Ok(())
+    }
+
+    /// Whether every named holder of a chunk that is there has reported it.
+    fn is_reported(&self, placed: &Placed, at: usize) -> bool {
+        placed.count_look();
+        let (digest, holders) = &placed.chunks[at];
+        let lacks = |w: &&WorkerId| self.holders.is_live(**w) && !self.holders.has(**w, *digest);
+        planted::has(Planted::UnplacedCommitted) || holders.iter().find(lacks).is_none()
     }
 
     /// Checks the lengths of chunks that a client has put against the known ones: a job could not read them otherwise.
@@ -95,8 +156,8 @@ impl Datasets {
     }
 
     /// The first chunk that a named holder has not reported.
-    pub fn not_there(&self, placed: &[(Digest, Vec<WorkerId>)]) -> Option<(Digest, WorkerId)> {
-        placed.iter().find_map(|(digest, holders)| {
+    pub fn not_there(&self, placed: &Placed) -> Option<(Digest, WorkerId)> {
+        placed.chunks.iter().find_map(|(digest, holders)| {
             let lacks = |w: &&WorkerId| self.holders.is_live(**w) && !self.holders.has(**w, *digest);
             Some((*digest, *holders.iter().find(lacks)?))
         })
@@ -166,6 +227,7 @@ impl Datasets {
             // One more copy for the same puts.
             self.stored().filter_map(|stored| stored.get_mut(digest)).for_each(|workers| _ = workers.insert(worker));
             let was_known = self.is_known(digest) || self.is_there(*digest) || self.orphans.is_known(*digest);
+            let was_known = was_known && !planted::has(Planted::FailedPutTakesAll);
             if was_known || !self.holders.is_live(worker) || self.inventory_pending() {
                 continue;
             }

@@ -5,6 +5,7 @@
 
 use crate::copies::Copies;
 use crate::holders::Holders;
+use crate::hour::ReservationId;
 use crate::orphans::{Orphans, Standing};
 use crate::trash::Trash;
 use crate::waits::OrphanChanges;
@@ -87,6 +88,8 @@ pub struct Datasets {
     pub(crate) copying: Copies,
     /// Workers that have not answered an order to drop.
     pub(crate) dropping: BTreeMap<WorkerId, u32>,
+    /// Workers that have left, ever.
+    pub(crate) departures: u64,
     /// An event has happened since the last call of `orders`.
     pub(crate) changed: bool,
 }
@@ -184,5 +187,11 @@ impl Datasets {
     pub fn take_orphan_changes(&mut self, now: Time, ends: bool) -> Option<OrphanChanges> {
         self.orphans.stamp(now);
         self.orphans.take_changes(now, ends)
+    }
+
+    /// The changes with this reservation are durable: its orders follow.
+    pub fn reservation_recorded(&mut self, id: ReservationId) {
+        self.changed = true;
+        self.orphans.reservation_recorded(id);
     }
 }

@@ -35,6 +35,15 @@ pub(crate) fn copy(to: u8, chunk: u8, from: u8) -> Order {
 pub(crate) fn drop_of(n: u8, chunks: &[u8]) -> Order {
     Order::Drop { worker: worker(n), digests: chunks.iter().map(|c| digest(*c)).collect() }
 }
+/// The orders at this time, with a journal that records reservations at once.
+pub(crate) fn orders(table: &mut Datasets, now: Time) -> Vec<Order> {
+    let mut orders = table.orders(now);
+    if let Some(id) = table.take_orphan_changes(now, false).and_then(|changes| changes.reserves) {
+        table.reservation_recorded(id);
+        orders.extend(table.orders(now));
+    }
+    orders
+}
 /// A task of a job leaves a chunk on a worker.
 pub(crate) fn keep(table: &mut Datasets, n: u8, chunk: u8) {
     table.keep_output(job(1), worker(n), DatasetChunk { digest: digest(chunk), length: 10 });

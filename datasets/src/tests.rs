@@ -2,6 +2,7 @@
 
 use crate::copies::{COPY_PAUSE_MS, TRIES_MAX};
 use crate::holders::{ABSENCE_MS, LISTING_MAX_MS};
+use crate::hour::RESERVED_MS;
 use crate::inventories::UNREFERRED_MAX;
 use crate::puts::LATE_MS;
 use crate::testing::*;
@@ -57,7 +58,7 @@ fn unrecorded_dataset_leaves_only_orphans() {
     assert_eq!(table.orders(NOW), [], "no change that is recorded orders it");
     let over = NOW.plus_ms(OrphanRule::default().kept_ms);
     assert_eq!(table.next_deadline(), Some(over));
-    assert_eq!(table.orders(over), [Order::Trash { worker: worker(1), digests: vec![digest(1)] }]);
+    assert_eq!(orders(&mut table, over), [Order::Trash { worker: worker(1), digests: vec![digest(1)] }]);
     assert!(table.is_dropping());
     table.dropped(worker(1));
     assert!(!table.is_dropping());
@@ -315,7 +316,7 @@ fn chunks_that_no_recorded_change_deletes_stay_for_a_day() {
     // A chunk that is referenced meanwhile is not an orphan.
     put(&mut table, "b", &[8], false);
     assert_eq!(table.orders(Time(over.0 - 1)), []);
-    assert_eq!(table.orders(over), [trash_of(1, &[7, 9])]);
+    assert_eq!(orders(&mut table, over), [trash_of(1, &[7, 9])]);
     assert_eq!(table.next_deadline(), None);
 }
 
@@ -330,7 +331,7 @@ fn nothing_is_deleted_while_a_worker_knows_a_newer_journal() {
     assert_eq!(table.orders(over), []);
     assert_eq!(table.next_deadline(), None);
     table.set_frozen(false);
-    assert_eq!(table.orders(over), [drop_of(1, &[1, 8]), trash_of(1, &[9])]);
+    assert_eq!(orders(&mut table, over), [drop_of(1, &[1, 8]), trash_of(1, &[9])]);
 }
 
 #[test]
@@ -425,26 +426,94 @@ fn job_lacks_a_chunk_only_when_no_worker_may_still_have_it() {
     assert_eq!(table.take_lacking(), [(job(1), digest(1))]);
 }
 
+/// The fault: a list that took longer than it is awaited removed nothing, so copies that were gone counted for ever.
+#[test]
+fn late_end_of_a_list_still_removes_lost_copies() {
+    let mut table = cluster(3);
+    put(&mut table, "a", &[1, 2], false);
+    // The session of worker 1 breaks, and the report that chunk 1 is lost with it.
+    table.worker_joined(worker(1), Incarnation(1), NOW);
+    let late = NOW.plus_ms(LISTING_MAX_MS);
+    table.give_up_silent(late);
+    assert!(!table.inventory_pending(), "it is not awaited any more");
+    table.held(worker(1), [digest(2)]);
+    table.inventory_complete(worker(1));
+    assert_eq!((table.copies(digest(1)), table.copies(digest(2))), (1, 2));
+    assert_eq!(table.orders(late), [copy(1, 1, 2)]);
+}
+
 #[test]
 fn put_with_misplaced_copies_is_refused() {
     let mut table = cluster(2);
     let (put, ..) = table.begin_put("a", false, 2).unwrap();
     let placed = |workers: &[u8]| vec![(digest(1), workers.iter().map(|n| worker(*n)).collect::<Vec<_>>())];
     let code = |checked: Option<Result<(), Failure>>| checked.map(|c| c.map_err(|failure| failure.code));
-    assert_eq!(code(table.check_placed(put, &placed(&[1, 9]))), Some(Err(Code::BadRequest)), "there is no such worker");
-    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), None);
-    assert_eq!(table.not_there(&placed(&[1, 2])), Some((digest(1), worker(1))));
+    let mut strange = Placed::new(placed(&[1, 9]));
+    assert_eq!(code(table.check_placed(put, &mut strange)), Some(Err(Code::BadRequest)), "there is no such worker");
+    let mut placed = Placed::new(placed(&[1, 2]));
+    assert_eq!(code(table.check_placed(put, &mut placed)), None);
+    assert_eq!(table.not_there(&placed), Some((digest(1), worker(1))));
     table.held(worker(1), [digest(1)]);
-    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), None);
+    assert_eq!(code(table.check_placed(put, &mut placed)), None);
     table.held(worker(2), [digest(1)]);
-    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
+    assert_eq!(code(table.check_placed(put, &mut placed)), Some(Ok(())));
     // A worker that dies after it has stored the chunk leaves one copy less.
     table.worker_left(worker(2), NOW);
-    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
+    assert_eq!(code(table.check_placed(put, &mut placed)), Some(Ok(())));
     table.worker_left(worker(1), NOW);
-    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Err(Code::ChunkUnavailable)));
+    assert_eq!(code(table.check_placed(put, &mut placed)), Some(Err(Code::ChunkUnavailable)));
     table.end_put(put, NOW);
-    assert_eq!(code(table.check_placed(put, &[])), Some(Err(Code::BadRequest)));
+    assert_eq!(code(table.check_placed(put, &mut Placed::new(Vec::new()))), Some(Err(Code::BadRequest)));
+}
+
+/// The fault: every turn of the coordinator looked at every chunk of every put that waited.
+#[test]
+fn waiting_put_looks_at_each_chunk_a_few_times() {
+    let mut table = cluster(2);
+    let (put, ..) = table.begin_put("a", false, 2).unwrap();
+    let name = |n: usize| Digest::of(&n.to_le_bytes());
+    let most = 500;
+    let mut placed = Placed::new((0..most).map(|n| (name(n), vec![worker(1), worker(2)])).collect());
+    for n in 0..most {
+        // Two turns for each report.
+        for w in [1, 2] {
+            assert!(table.check_placed(put, &mut placed).is_none());
+            table.held(worker(w), [name(n)]);
+        }
+    }
+    // A copy that was reported is lost before the last one comes: the put does not commit without it.
+    table.lost(worker(2), &[name(3)]);
+    assert!(table.check_placed(put, &mut placed).is_none());
+    assert_eq!(table.not_there(&placed), Some((name(3), worker(2))));
+    table.held(worker(2), [name(3)]);
+    assert!(table.check_placed(put, &mut placed).is_some_and(|checked| checked.is_ok()));
+    assert!(placed.looks.get() < 7 * most, "{} looks at {most} chunks in {} turns", placed.looks.get(), 2 * most);
+}
+
+/// The fault: orders went out before the journal had them, so a crash gave the next epoch the whole hour again.
+#[test]
+fn orphans_move_only_under_a_recorded_reservation() {
+    let rule = OrphanRule { kept_ms: 0, per_hour: 2 };
+    let begin = |waits| {
+        let mut table = Datasets::new(Vec::new(), Vec::new(), Orphans::new(rule, waits));
+        join(&mut table, 1, &[1, 2, 3, 4]);
+        table
+    };
+    let mut table = begin(OrphanWaits::default());
+    assert_eq!(table.orders(NOW), []);
+    let changes = table.take_orphan_changes(NOW, false).unwrap();
+    let until = NOW.0 + RESERVED_MS;
+    assert_eq!(changes.hour, Some((until, 2)));
+    table.dropped(worker(1));
+    assert_eq!((table.orders(NOW), table.take_orphan_changes(NOW, false)), (vec![], None), "it is not recorded yet");
+    table.reservation_recorded(changes.reserves.unwrap());
+    assert_eq!(table.orders(NOW), [trash_of(1, &[1, 2])]);
+    // The coordinator crashes before the removals are recorded: the next epoch counts them.
+    let mut next = begin(OrphanWaits { clock_ms: changes.clock_ms, hour: changes.hour, waits: Vec::new() });
+    let room_at = Time(until + 3_600_000 - changes.clock_ms);
+    assert_eq!((orders(&mut next, NOW), next.next_deadline()), (vec![], Some(room_at)));
+    assert_eq!(orders(&mut next, Time(room_at.0 - 1)), []);
+    assert_eq!(orders(&mut next, room_at), [trash_of(1, &[1, 2])]);
 }
 
 #[test]

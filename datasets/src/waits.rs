@@ -1,5 +1,6 @@
 //! How long orphans are kept, and the journal's record of their waits: plain data.
 
+use crate::hour::ReservationId;
 use windrow_model::Digest;
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -33,7 +34,8 @@ pub enum Wait {
 pub struct OrphanWaits {
     /// The orphans' clock when this was recorded, in milliseconds.
     pub clock_ms: u64,
-    /// When a chunk last moved to the trash, on that clock, and how many did in the hour up to then.
+    /// When, on that clock, the last chunk moved to the trash or the last reservation for such moves ends, and how many
+    /// moved or may move in the hour up to then.
     pub hour: Option<(u64, u32)>,
     pub waits: Vec<(Digest, Wait)>,
 }
@@ -46,4 +48,6 @@ pub struct OrphanChanges {
     pub hour: Option<(u64, u32)>,
     /// `None`: it is no longer an orphan.
     pub waits: Vec<(Digest, Option<Wait>)>,
+    /// `hour` has a new reservation: `Datasets::reservation_recorded` is called when this is durable.
+    pub reserves: Option<ReservationId>,
 }

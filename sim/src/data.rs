@@ -74,6 +74,12 @@ struct World {
     fresh: BTreeSet<(WorkerId, u64, Digest)>,
     /// Chunks that were on a disk at some time.
     stored_ever: BTreeSet<Digest>,
+    /// Copies without an answer that still come when all is healed.
+    answers_to_lose: u32,
+    /// Crashes between an order that moves orphans to the trash and its record that still come.
+    crashes_after_orders: u32,
+    /// The coordinator dies when this turn is over.
+    must_crash: bool,
     outcome: DataOutcome,
 }
 
@@ -110,6 +116,9 @@ impl World {
             last_job: 0,
             fresh: BTreeSet::new(),
             stored_ever: BTreeSet::new(),
+            answers_to_lose: 0,
+            crashes_after_orders: 2,
+            must_crash: false,
             outcome: DataOutcome::default(),
         };
         world.journal = world.empty_journal();
@@ -158,6 +167,7 @@ impl World {
             self.something_fails(one);
         }
         self.reconcile();
+        self.crash_after_order();
     }
 
     /// Time passes; the coordinator wakes at its deadlines.
@@ -172,7 +182,21 @@ impl World {
             }
             self.now = next;
             self.note_references();
+            if ms > 4_000 && self.dice.percent(30) {
+                self.write_journal();
+                self.work_on();
+            }
             self.reconcile();
+            self.crash_after_order();
+        }
+    }
+
+    /// While much time passes, messages are read and work is done.
+    fn work_on(&mut self) {
+        for id in self.ids.clone() {
+            self.worker_receives(id);
+            self.worker_works(id);
+            self.coordinator_receives(id);
         }
     }
 

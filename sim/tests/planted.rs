@@ -61,7 +61,7 @@ fn every_bug_planted_in_a_worker_is_found() {
 #[test]
 fn every_bug_planted_in_the_datasets_is_found() {
     use windrow_datasets::planted::{Planted, plant};
-    find(Planted::ALL, plant, |seed| drop(windrow_sim::run_datasets(seed, Trace::Off)), RUNS / 8);
+    find(Planted::ALL, plant, |seed| drop(windrow_sim::run_datasets(seed, Trace::Off)), RUNS);
 }
 
 #[test]

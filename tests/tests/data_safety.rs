@@ -97,6 +97,9 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
 
     cluster.restart_coordinator_after(|| _ = fs::copy(&old, &journal).unwrap());
     notice(&cluster, path, "2 workers have seen a newer journal");
+    // The copy gets to a later epoch than the workers have seen, and has another one in place of theirs.
+    cluster.restart_coordinator_after(|| ());
+    notice(&cluster, path, "2 workers have seen a newer journal");
     assert!([chunks(&cluster, 0), chunks(&cluster, 1)] == before);
 
     let restore = |cluster: &Cluster| {

@@ -1,10 +1,10 @@
 //! Chunks on workers: reports of workers, and orders to them.
 
 use crate::driver::Driver;
-use crate::journal::Record;
-use crate::mailbox::{BeginPut, ChunkReport};
-use windrow_datasets::Order;
-use windrow_model::{Digest, WorkerId};
+use crate::journal::{Durable, Record};
+use crate::mailbox::{BeginPut, ChunkReport, DataMessage, Message};
+use windrow_datasets::{Order, OrphanChanges};
+use windrow_model::{Digest, Failure, WorkerId};
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 
 impl Driver {
@@ -65,9 +65,8 @@ impl Driver {
         self.plan_waiting_jobs();
         self.fail_jobs_without_chunks();
         let orders = self.datasets.orders(now);
-        // Before the first deletion: the next epoch must count it in the limit of this hour.
         if let Some(changes) = self.datasets.take_orphan_changes(now, false) {
-            self.journal.note(Record::Orphans(Box::new(changes)));
+            self.record_orphans(changes);
         }
         for order in orders {
             match order {
@@ -92,6 +91,21 @@ impl Driver {
         if !unrecorded.is_empty() {
             self.journal.note(Record::Dropped(unrecorded));
         }
+    }
+
+    /// Records changes of orphans. The table gives the orders under a reservation when that is durable.
+    fn record_orphans(&self, changes: OrphanChanges) {
+        let reserves = changes.reserves;
+        let record = Record::Orphans(Box::new(changes));
+        let Some(reservation) = reserves else { return self.journal.note(record) };
+        let mailbox = self.mailbox.clone();
+        let done = Box::new(move |result: Result<Durable, Failure>| {
+            // If the journal fails, the coordinator ends.
+            if result.is_ok() {
+                mailbox.blocking_send(Message::Data(DataMessage::OrphansReserved { reservation }));
+            }
+        });
+        self.journal.record(record, done);
     }
 
     fn send_drop(&self, worker: WorkerId, digests: Vec<Digest>, ordered: bool) {

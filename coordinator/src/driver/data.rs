@@ -4,6 +4,7 @@ use crate::driver::Driver;
 use crate::journal::{DatasetChange, Durable, Record};
 use crate::mailbox::{Answer, DataMessage, Message, OrphanList, Places, PutStart};
 use crate::waiting_calls::CommitPut;
+use windrow_datasets::Placed;
 use windrow_model::{Code, Digest, Failure, Time, WorkerId};
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 
@@ -23,11 +24,13 @@ impl Driver {
             DataMessage::BeginPut(begin) => self.waiting_calls.waiting_puts.push(begin),
             DataMessage::CommitPut { put, dataset, placed, answer } => {
                 let until = self.clock.now().plus_ms(PLACED_WAIT_MS);
+                let placed = Placed::new(placed);
                 self.waiting_calls.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
             }
             DataMessage::EndPut { put } => self.datasets.end_put(put, self.clock.now()),
             DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
             DataMessage::OutputsRecorded { job, datasets, result } => self.outputs_recorded(job, datasets, result),
+            DataMessage::OrphansReserved { reservation } => self.datasets.reservation_recorded(reservation),
             DataMessage::List { answer } => drop(answer.send((self.datasets.list(), self.membership.notices()))),
             DataMessage::Orphans { answer } => {
                 let unjoined = self.membership.unjoined().map(|(w, host, n)| (w, host.to_string(), n)).collect();
@@ -109,8 +112,8 @@ impl Driver {
     pub(crate) fn commit_placed_puts(&mut self) {
         let now = self.clock.now();
         for commit in std::mem::take(&mut self.waiting_calls.placing_puts) {
-            let CommitPut { put, dataset, placed, answer, until } = commit;
-            let committed = match self.datasets.check_placed(put, &placed) {
+            let CommitPut { put, dataset, mut placed, answer, until } = commit;
+            let committed = match self.datasets.check_placed(put, &mut placed) {
                 Some(Ok(())) => {
                     let checked = self.datasets.check_lengths(&dataset.chunks);
                     checked.and_then(|()| self.datasets.commit_put(put, dataset))

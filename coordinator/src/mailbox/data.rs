@@ -2,7 +2,7 @@
 
 use super::Answer;
 use crate::journal::DatasetChange;
-use windrow_datasets::{Orphan, PutId};
+use windrow_datasets::{Orphan, PutId, ReservationId};
 use windrow_model::{ClusterId, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, WorkerId};
 use windrow_proto::v1;
 
@@ -30,6 +30,10 @@ pub(crate) enum DataMessage {
         job: JobId,
         datasets: Vec<Dataset>,
         result: Result<(), Failure>,
+    },
+    /// A reservation for moves of orphans to the trash is durable.
+    OrphansReserved {
+        reservation: ReservationId,
     },
     /// With what an operator should know.
     List {

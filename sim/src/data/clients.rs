@@ -4,14 +4,14 @@ use super::journal::Record;
 use super::pending::{Done, Placing};
 use super::{CONTENTS, World, chunk, content};
 use std::collections::BTreeSet;
-use windrow_datasets::PutId;
+use windrow_datasets::{Placed, PutId};
 use windrow_model::*;
 
 /// A put whose chunks are not reported by then is refused.
 const PLACED_WAIT_MS: u64 = 30_000;
 
 pub(super) struct Client {
-    id: u64,
+    pub(super) id: u64,
     /// The nonce of the epoch to which it is connected.
     nonce: u64,
     name: String,
@@ -127,7 +127,8 @@ impl World {
             replicas: client.replicas,
             chunks: client.chunks.iter().map(|digest| chunk(*digest)).collect(),
         };
-        coordinator.placing.push(Placing { client: client.id, put, dataset, placed: client.placed.clone(), until });
+        let placed = Placed::new(client.placed.clone());
+        coordinator.placing.push(Placing { client: client.id, put, dataset, placed, until });
     }
 
     /// The coordinator begins the put that a client asked for.
@@ -148,8 +149,8 @@ impl World {
         let now = self.now;
         let Some(coordinator) = &mut self.coordinator else { return };
         let mut refused = Vec::new();
-        for placing in std::mem::take(&mut coordinator.placing) {
-            let committed = match coordinator.table.check_placed(placing.put, &placing.placed) {
+        for mut placing in std::mem::take(&mut coordinator.placing) {
+            let committed = match coordinator.table.check_placed(placing.put, &mut placing.placed) {
                 Some(Ok(())) => {
                     let checked = coordinator.table.check_lengths(&placing.dataset.chunks);
                     checked.and_then(|()| coordinator.table.commit_put(placing.put, placing.dataset))

@@ -141,6 +141,15 @@ impl World {
         node.inbox.push_back(Tell::Registered { cluster, seen });
     }
 
+    /// The session of a worker breaks, and the worker registers again before the coordinator counts it as lost.
+    pub(super) fn reconnect(&mut self, id: WorkerId) {
+        if self.coordinator.is_some() && self.nodes[&id].up && self.nodes[&id].session.is_some() {
+            self.count("session replaced");
+            self.node(id).end_session();
+            self.register(id);
+        }
+    }
+
     /// Workers that were refused because they have seen a newer journal.
     pub(super) fn behind(&self) -> BTreeSet<WorkerId> {
         self.coordinator.as_ref().map_or_else(BTreeSet::new, |coordinator| coordinator.behind.clone())
@@ -175,10 +184,13 @@ impl World {
             return;
         };
         let node = self.nodes.get_mut(&id).expect("it is there");
+        if node.session == Some(coordinator.nonce) {
+            // Its beats.
+            coordinator.table.note_room(id, node.full);
+        }
         let Some(report) = node.outbox.pop_front() else { return };
         let time = coordinator.time(now);
         self.trace.note(&mut self.outcome.trace, || format!("data {} from {id}: {report:?}", now.0));
-        coordinator.table.note_room(id, node.full);
         match report {
             Report::Held { digests, all, stored } => {
                 if stored {
@@ -230,7 +242,8 @@ impl World {
         });
         let went: BTreeSet<Digest> = trashed.copied().collect();
         if let Some(changes) = coordinator.table.take_orphan_changes(time, false) {
-            coordinator.unwritten.push_back((Record::Orphans(changes, went.len()), None));
+            let reserved = changes.reserves.map(Done::Reserved);
+            coordinator.unwritten.push_back((Record::Orphans(changes), reserved));
         }
         for order in orders {
             let (worker, tell) = match order {
@@ -251,6 +264,10 @@ impl World {
             };
             self.note(|| format!("to {worker}: {tell:?}"));
             self.node(worker).inbox.push_back(tell);
+        }
+        if !went.is_empty() && self.crashes_after_orders > 0 && self.dice.percent(30) {
+            self.crashes_after_orders -= 1;
+            self.must_crash = true;
         }
         went.into_iter().for_each(|digest| self.check_wait(digest));
         let Some(coordinator) = &mut self.coordinator else { return };
@@ -297,6 +314,7 @@ impl World {
                 }
                 coordinator.table.unpin(job);
             }
+            Done::Reserved(id) => coordinator.table.reservation_recorded(id),
         }
     }
 

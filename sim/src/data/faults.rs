@@ -17,6 +17,7 @@ impl World {
                 self.count("session broken");
                 self.session_ends(one);
             }
+            74..80 => self.reconnect(one),
             33..38 => self.damage(one),
             38..43 => {
                 self.count("disk full, or with room again");
@@ -118,6 +119,19 @@ impl World {
         }
     }
 
+    /// The coordinator has ordered orphans to the trash, and dies before that is recorded, except by chance.
+    pub(super) fn crash_after_order(&mut self) {
+        if !std::mem::take(&mut self.must_crash) {
+            return;
+        }
+        self.count("coordinator crash after an order");
+        self.end_coordinator();
+        self.start_coordinator();
+        for id in self.ids.clone() {
+            self.register(id);
+        }
+    }
+
     /// The coordinator dies: a prefix of its unwritten records becomes durable.
     fn end_coordinator(&mut self) {
         if let Some(coordinator) = &self.coordinator {
@@ -131,7 +145,6 @@ impl World {
                 self.write_last(record);
             }
         }
-        self.lose_records();
         self.coordinator = None;
         self.fresh.clear();
         for node in self.nodes.values_mut() {
@@ -168,26 +181,28 @@ impl World {
     }
 
     pub(super) fn copy_journal(&mut self) {
-        // What a record on its way says of orphans is not in the copy, but what they did is.
-        let is_whole = self.coordinator.as_ref().is_none_or(|life| life.unwritten.is_empty());
-        if self.newest.is_none() && is_whole {
+        if self.newest.is_none() {
             self.copies_of_journal.push(self.journal.clone());
         }
     }
 
-    /// Ends all faults. Operators repair journals and folders; then the copies must converge.
+    /// Ends all faults. Operators repair journals and folders; then the copies must converge, with a new coordinator or with the
+    /// one that has seen the faults.
     pub(super) fn heal(&mut self) {
-        self.end_coordinator();
-        self.broken = false;
-        if let Some(newest) = self.newest.take() {
-            self.journal = newest;
+        if self.newest.is_some() || self.coordinator.is_none() || self.dice.percent(50) {
+            self.end_coordinator();
+            if let Some(newest) = self.newest.take() {
+                self.journal = newest;
+            }
+            self.start_coordinator();
         }
-        self.start_coordinator();
-        self.clients.clear();
+        self.broken = false;
+        self.answers_to_lose = 2;
+        let clients: Vec<u64> = self.clients.iter().map(|client| client.id).collect();
+        clients.into_iter().for_each(|client| self.end_client(client));
         for id in self.ids.clone() {
             let cluster = self.journal.cluster;
             let node = self.node(id);
-            node.end_session();
             node.full = false;
             match node.disk.cluster.is_some_and(|own| Some(own) != cluster) {
                 true => self.give_up_folder(id),
@@ -240,11 +255,8 @@ impl World {
         let behind = self.behind();
         if self.journal.is_restored || !behind.is_empty() {
             self.end_coordinator();
-            match self.journal.lineage.is_restored() {
-                // It has seen a copy that the restored journal does not stand in for.
-                true => behind.into_iter().for_each(|id| self.give_up_folder(id)),
-                false if self.journal.is_restored => {}
-                false => self.journal.restore(),
+            if !self.journal.is_restored {
+                self.journal.restore();
             }
             self.start_coordinator();
         }
@@ -257,6 +269,7 @@ impl World {
     /// An operator gives a worker an empty folder.
     fn give_up_folder(&mut self, id: WorkerId) {
         self.count("folder given up");
+        self.session_ends(id);
         let node = self.node(id);
         node.stop();
         node.disk = Disk::default();
@@ -265,7 +278,9 @@ impl World {
 
     /// All orphans go to the trash in time.
     fn let_orphans_go(&mut self) {
-        for _ in 0..2 + CONTENTS / RULE.per_hour as usize {
+        self.crashes_after_orders = 2;
+        // Each crash may cost the rest of its hour.
+        for _ in 0..4 + CONTENTS / RULE.per_hour as usize {
             self.pass(3_600_000);
             for _ in 0..200 {
                 self.turn();

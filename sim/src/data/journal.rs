@@ -51,8 +51,7 @@ pub(super) enum Record {
     Removed(String),
     Outputs(JobId, Dataset),
     Dropped(Vec<Digest>),
-    /// With the number of orphans that went to the trash just then.
-    Orphans(OrphanChanges, usize),
+    Orphans(OrphanChanges),
     Job(JobId, Running),
     Kept(JobId, WorkerId, DatasetChunk),
     Ended(JobId),
@@ -97,7 +96,7 @@ impl Journal {
                 self.jobs.entry(job).and_modify(|job| job.recorded = true);
             }
             Record::Dropped(digests) => self.dropped.extend(digests),
-            Record::Orphans(OrphanChanges { clock_ms, hour, waits }, _) => {
+            Record::Orphans(OrphanChanges { clock_ms, hour, waits, .. }) => {
                 (self.orphans.clock_ms, self.orphans.hour) = (clock_ms, hour);
                 for (digest, wait) in waits {
                     match wait {
@@ -147,9 +146,8 @@ impl World {
             journal.waits.clear();
             let clock = journal.clock_ms;
             journal.wanted_at.values_mut().for_each(|at| *at = clock);
-            // It replaces every state that a copy of the journal has had since this copy's last epoch.
-            let copied_in = journal.lineage.0.last_key_value().map_or(0, |(epoch, _)| epoch.0);
-            let replaced = self.states.range((copied_in, 0, 0)..(journal.epoch, 0, 0));
+            // It replaces every state that any copy of the journal has had in an earlier epoch.
+            let replaced = self.states.range(..(journal.epoch, 0, 0));
             journal.history.extend(replaced.map(|(_, state)| state));
         }
         let record = EpochRecord { nonce, revision: journal.revision, restored };
@@ -213,18 +211,6 @@ impl World {
     pub(super) fn note_stored(&mut self, digest: Digest) {
         self.stored_ever.insert(digest);
         self.journal.wanted_at.entry(digest).or_insert(self.journal.clock_ms);
-    }
-
-    /// The coordinator has died before these were durable. Orphans whose order was not recorded are not counted in the hourly limit:
-    /// only so can more of them go to the trash.
-    pub(super) fn lose_records(&mut self) {
-        let Some(coordinator) = &mut self.coordinator else { return };
-        let lost = coordinator.unwritten.drain(..).map(|(record, _)| match record {
-            Record::Orphans(_, went) => went,
-            _ => 0,
-        });
-        let kept = self.journal.went_at.len().saturating_sub(lost.sum());
-        self.journal.went_at.truncate(kept);
     }
 
     /// A chunk goes to the trash by order of this journal.

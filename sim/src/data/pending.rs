@@ -1,6 +1,6 @@
 //! Pending work of the coordinator in one epoch: plain data.
 
-use windrow_datasets::PutId;
+use windrow_datasets::{Placed, PutId, ReservationId};
 use windrow_model::*;
 
 /// What follows when a record is durable.
@@ -9,6 +9,8 @@ pub(super) enum Done {
     Removed(String),
     Outputs(JobId, Dataset),
     JobEnded(JobId),
+    /// Orphans may go to the trash.
+    Reserved(ReservationId),
 }
 
 /// A commit that waits for the reports of workers.
@@ -16,7 +18,7 @@ pub(super) struct Placing {
     pub(super) client: u64,
     pub(super) put: PutId,
     pub(super) dataset: Dataset,
-    pub(super) placed: Vec<(Digest, Vec<WorkerId>)>,
+    pub(super) placed: Placed,
     pub(super) until: Time,
 }
 

@@ -219,8 +219,8 @@ impl World {
         if node.full {
             return node.say(Report::NotCopied(digest, Code::NoSpace));
         }
-        if self.broken && self.dice.percent(10) {
-            // The answer is lost with the connection.
+        if (self.broken || self.answers_to_lose > 0) && self.dice.percent(10) {
+            self.answers_to_lose = self.answers_to_lose.saturating_sub(1);
             return self.count("copy without an answer");
         }
         let source = from.iter().find(|w| {

@@ -31,7 +31,7 @@ impl DiskStore {
     }
 
     /// A number in `meta`. Writes nothing.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Error> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Error> {
         let run = || match self.db.begin_read()?.open_table(META) {
             Ok(meta) => Ok(meta.get(name)?.map(|v| v.value())),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
@@ -41,7 +41,7 @@ impl DiskStore {
     }
 
     /// Whether the file has every table of this release. Writes nothing.
-    pub fn has_all_tables(&self) -> Result<bool, Error> {
+    pub(crate) fn has_all_tables(&self) -> Result<bool, Error> {
         let run = || {
             let found: BTreeSet<String> =
                 self.db.begin_read()?.list_tables()?.map(|table| table.name().to_string()).collect();

@@ -1,7 +1,7 @@
 //! The tables of the file, and its format.
 //!
 //! ```text
-//! meta       format (of this file), epoch, revision, restored, orphans' clock, hour and number gone in it   numbers
+//! meta       format (of this file), epoch, revision, restored, orphans' clock, hour and number moved in it   numbers
 //! cluster    id                    → the cluster's id         16 bytes
 //! lives      epoch                 → nonce, revision when it began, whether it is the first after a restore
 //! dropped    digest                → the revision             chunks that may be deleted on any worker
@@ -44,7 +44,8 @@ pub(super) const TABLES: [TableDefinition<&[u8], &[u8]>; 16] = [
     JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, UNCHARGED, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER,
     EPOCHS, DROPPED, ORPHANS,
 ];
-/// Numbers in `meta`: the orphans' clock, when the hour of deletions began, and how many have gone in it (0: there is none).
+/// Numbers in `meta`: the orphans' clock; when the last orphan moved to the trash, or until when moves are reserved; and how many moved
+/// or are reserved in the hour up to then (0: none).
 pub(super) const ORPHAN_CLOCK: &str = "orphan clock";
 pub(super) const ORPHAN_HOUR: &str = "orphan hour";
 pub(super) const ORPHANS_GONE: &str = "orphans gone";
