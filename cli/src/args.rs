@@ -59,7 +59,10 @@ pub(crate) enum Verb {
     /// Make certificates for the machines of a cluster
     Tls(Certify),
     /// Print a completion script for a shell
-    Completion { shell: clap_complete::Shell },
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(clap::Args, Debug)]
@@ -267,12 +270,15 @@ pub(crate) struct Data {
 #[derive(Subcommand, Debug)]
 pub(crate) enum DataVerb {
     /// Copy files into the cluster under a name; jobs read them as windrow://NAME
-    #[command(after_help = "\
+    #[command(
+        override_usage = "windrow data put [OPTIONS] <FILES>... <NAME>",
+        after_help = "\
 Files are cut into chunks at record boundaries; each chunk is stored on several workers and is on disk when this ends.
 Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole files are stored as they are. The name appears when everything is stored, or not at all.
 
   windrow data put 'logs/*.log' logs                   lines of text
-  windrow data put records.bin sorted --framing fixed:100")]
+  windrow data put records.bin sorted --framing fixed:100"
+    )]
     Put {
         #[command(flatten)]
         client: Client,
@@ -291,7 +297,7 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
         /// Handling of compressed text: decompress it, or store it as it is
         #[arg(long, value_name = "KIND", value_enum, default_value_t = windrow::InputCompression::Auto)]
         compression: windrow::InputCompression,
-        /// Files, folders or globs, and the name as the last argument
+        /// Files, folders or globs, and the name of the dataset as the last argument
         #[arg(required = true, num_args = 2.., value_name = "FILES... NAME", value_parser = NonEmptyStringValueParser::new())]
         files_and_name: Vec<String>,
     },
@@ -304,10 +310,15 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
         orphans: bool,
     },
     /// Make a dataset of unreferenced chunks, or let a worker's data folder join the cluster
-    #[command(after_help = "\
-  windrow data ls --orphans                            what there is
-  windrow data adopt found 4bf5122f… 084fed08…         these chunks, in this order, are dataset `found`
-  windrow data adopt --worker worker-…                 a folder of an earlier release belongs to this cluster")]
+    #[command(
+        override_usage = "windrow data adopt [OPTIONS] <NAME> <CHUNKS>...\n       windrow data adopt [OPTIONS] --worker <ID>",
+        after_help = "\
+The dataset has the chunks in the given order. Examples:
+
+  windrow data ls --orphans                      the unreferenced chunks
+  windrow data adopt found 4bf5122f… 084fed08…   makes the dataset `found` of two of them
+  windrow data adopt --worker worker-…           lets a folder of an earlier release join"
+    )]
     Adopt {
         #[command(flatten)]
         client: Client,
@@ -335,7 +346,9 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
     Get {
         #[command(flatten)]
         client: Client,
+        /// The name of the dataset
         name: String,
+        /// The file or folder to make, which must not exist; `-`: stdout
         #[arg(value_name = "FILE")]
         to: PathBuf,
     },
@@ -343,6 +356,7 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
     Rm {
         #[command(flatten)]
         client: Client,
+        /// The name of the dataset
         name: String,
     },
 }
@@ -379,8 +393,7 @@ pub(crate) enum CoordinatorVerb {
     },
     /// Make a data folder from a backup; or admit the older journal that is in it
     #[command(after_help = "\
-The coordinator must not run. Its next life is above every epoch that was reached since the copy was made, and workers that have
-seen newer journals are admitted. Chunks that the journal does not know become orphans: `windrow data ls --orphans`.")]
+The coordinator must not run. Its next epoch is above every epoch that was reached since the copy was made, and workers that have seen newer journals are admitted. Chunks that the journal does not know become orphans: `windrow data ls --orphans`.")]
     Restore {
         /// The data folder of the coordinator
         #[arg(long, value_name = "DIR")]
