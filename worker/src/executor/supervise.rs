@@ -6,6 +6,9 @@
 //! blocks anything. Commands wait while it is being forked (at most as long as earlier forks take), and for at most a
 //! second after it has closed its socket; commands for a dead or killed executor are dropped.
 
+mod replies;
+mod serving;
+
 use super::channel::{self, Receiver, Sender};
 use super::exit;
 use super::handover::HandOver;
@@ -17,6 +20,7 @@ use crate::artifacts::Executable;
 use crate::job::Limits;
 use crate::logs::SharedLog;
 use crate::progress::Watch;
+use replies::{check_ready, failure_of, protocol};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -24,23 +28,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use windrow_attempts::{Event, Exit};
-use windrow_format::crumbs::Place;
 use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, JobId};
 use windrow_proto::v1::{self, from_executor, to_executor};
-use windrow_proto::{ConvertError, FrameError};
 use windrow_store::StorageCalls;
 
 /// Bound on the time until an executor has built its plan.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// From closing the socket to SIGKILL: a cancelled job must be over after two seconds, whatever its code does.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// Bound on reading the last frames of a dead executor.
-const LAST_FRAMES: Duration = Duration::from_secs(1);
 /// A killed process that still exists after this is stuck in the kernel.
 const GONE_AFTER_KILL: Duration = Duration::from_secs(5);
-const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// The inputs for starting an executor.
 #[derive(Debug)]
@@ -209,158 +208,6 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
         })
     }
 
-    /// From ready to the end.
-    async fn serve(
-        &mut self,
-        process: &mut Process,
-        sender: Sender,
-        mut receiver: Receiver,
-        overdue: &mut Overdue,
-    ) -> Exit {
-        let mut sender = Some(sender);
-        let mut close_by: Option<Instant> = None;
-        let mut sample = interval_at(Instant::now() + MEMORY_SAMPLE_EVERY, MEMORY_SAMPLE_EVERY);
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stuck = false;
-        let wrong: Option<Failure> = loop {
-            tokio::select! {
-                biased;
-                message = receiver.next() => match self.hear(process, message) {
-                    Ok(true) => {}
-                    Ok(false) => match timeout(CLOSE_GRACE, process.exited()).await {
-                        Ok(_) => break None,
-                        Err(_) if self.killed_by_worker => break None,
-                        Err(_) => break Some(protocol("it closed its socket but did not exit")),
-                    },
-                    Err(failure) => break Some(failure),
-                },
-                _ = process.exited() => {
-                    // Messages that it sent before it died still count. No other process may hold its end of the socket
-                    // open.
-                    process.kill();
-                    while let Ok(message) = timeout(LAST_FRAMES, receiver.next()).await {
-                        if !matches!(self.hear(process, message), Ok(true)) {
-                            break;
-                        }
-                    }
-                    break None;
-                }
-                command = self.commands.recv() => match (command, &sender) {
-                    (Some(Command::Run(attempt, run, chunk)), Some(sender)) => {
-                        self.watch.begin(attempt, chunk.map(|chunk| *chunk));
-                        self.handed.given(attempt);
-                        self.log.lock().started(attempt);
-                        let message = v1::ToExecutor { message: Some(to_executor::Message::Run(*run)) };
-                        if let Err(e) = sender.send(&message) {
-                            let failure = Failure::new(Code::BadRequest, format!("the task of attempt {attempt}: {e}"));
-                            (self.events)(self.task_failed(attempt, failure, None));
-                        }
-                    }
-                    (Some(Command::Cancel(attempt)), Some(sender)) => {
-                        let cancel = v1::CancelTask { attempt: Some(attempt.into()) };
-                        let message = v1::ToExecutor { message: Some(to_executor::Message::Cancel(cancel)) };
-                        sender.send(&message).expect("two ids are shorter than a frame's limit");
-                    }
-                    (Some(Command::Run(..) | Command::Cancel(_)), None) => {}
-                    (Some(Command::Close), _) => {
-                        self.killed_by_worker = true;
-                        sender = None;
-                        close_by = Some(Instant::now() + CLOSE_GRACE);
-                    }
-                    (Some(Command::Kill) | None, _) => {
-                        self.killed_by_worker = true;
-                        break None;
-                    }
-                },
-                () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => break None,
-                _ = sample.tick() => {
-                    process.sample_memory();
-                    if let Some(limit) = process.was_full() {
-                        break Some(too_many_processes(limit, ""));
-                    }
-                    let threads = process.crumbs_now();
-                    self.watch.look(&threads);
-                    if let Some(idle) = self.handed.look(&threads, || process.is_stopped()).filter(|_| process.leaves_crumbs()) {
-                        stuck = true;
-                        break Some(idle);
-                    }
-                    for (attempt, failure, place) in overdue.look(std::time::Instant::now(), threads) {
-                        self.tell_overdue(attempt, self.with_stderr(failure), place);
-                    }
-                }
-            }
-        };
-        // It is dead, or is to be killed.
-        if wrong.is_some() || self.killed_by_worker {
-            process.kill();
-        }
-        let exit = self.explain(process, true).await;
-        match wrong {
-            Some(failure) if stuck => Exit {
-                failure: self.with_stderr(failure),
-                self_inflicted: false,
-                killed_by_worker: true,
-                guilty: None,
-                stuck,
-            },
-            Some(failure) => Exit {
-                failure: self.with_stderr(failure),
-                self_inflicted: true,
-                killed_by_worker: false,
-                guilty: None,
-                stuck: false,
-            },
-            None => exit,
-        }
-    }
-
-    /// Handles one message; false at the end of the stream.
-    fn hear(
-        &mut self,
-        process: &Process,
-        message: Result<Option<v1::FromExecutor>, FrameError>,
-    ) -> Result<bool, Failure> {
-        let broken = |e: ConvertError| protocol(&e.to_string());
-        let event = match message.map_err(|e| protocol(&e.to_string()))? {
-            None => return Ok(false),
-            Some(message) => match message.message {
-                Some(from_executor::Message::Done(done)) => Event::TaskDone {
-                    generation: self.generation,
-                    attempt: attempt_of(done.attempt)?,
-                    report: done.report.unwrap_or_default().try_into().map_err(broken)?,
-                },
-                Some(from_executor::Message::Failed(failed)) => {
-                    process.drain_output();
-                    let position = failed.segment.map(|s| (s.input, s.index));
-                    let failure = or_full(process.was_full(), failure_of(failed.failure));
-                    self.task_failed(attempt_of(failed.attempt)?, failure, position)
-                }
-                _ => return Err(protocol("it says something that only a starting executor says")),
-            },
-        };
-        if let Event::TaskDone { attempt, .. } | Event::TaskFailed { attempt, .. } = &event {
-            self.watch.end(*attempt);
-            self.handed.over(*attempt);
-        }
-        (self.events)(event);
-        Ok(true)
-    }
-
-    fn task_failed(&self, attempt: AttemptId, failure: Failure, segment: Option<(u32, u32)>) -> Event {
-        Event::TaskFailed { generation: self.generation, attempt, failure: self.with_stderr(failure), segment }
-    }
-
-    /// The record is looked up first, without blocking the executor.
-    fn tell_overdue(&self, attempt: AttemptId, mut failure: Failure, place: Option<Place>) {
-        let (events, looks, generation) = (self.events.clone(), self.looks.clone(), self.generation);
-        tokio::spawn(async move {
-            if let Some(place) = place {
-                failure.place = Some(look_at(place, &looks).await.record);
-            }
-            events(Event::TaskOverdue { generation, attempt, failure });
-        });
-    }
-
     async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
         let full = process.was_full().filter(|_| !self.killed_by_worker);
         let status = match timeout(GONE_AFTER_KILL, process.finish()).await {
@@ -439,41 +286,4 @@ fn too_many_processes(limit: u32, then: &str) -> Failure {
         "the job's process and all that it has started are {limit} processes and threads, and may not be more{then}"
     );
     Failure::new(Code::TooManyProcesses, message)
-}
-
-fn protocol(what: &str) -> Failure {
-    Failure::new(Code::ExecutorProtocol, format!("the job's process broke the agreed protocol: {what}"))
-}
-
-fn attempt_of(wire: Option<v1::AttemptId>) -> Result<AttemptId, Failure> {
-    let wire = wire.ok_or_else(|| protocol("it reports without naming the attempt"))?;
-    wire.try_into().map_err(|e: ConvertError| protocol(&e.to_string()))
-}
-
-fn failure_of(wire: Option<v1::Failure>) -> Failure {
-    match wire.map(Failure::try_from) {
-        Some(Ok(failure)) => failure,
-        Some(Err(e)) => protocol(&e.to_string()),
-        None => protocol("it reports a failure without saying which"),
-    }
-}
-
-fn check_ready(ready: v1::ExecutorReady, expected: Digest) -> Result<(), Failure> {
-    let range = windrow_proto::PROTOCOL_MIN..=windrow_proto::PROTOCOL_MAX;
-    if !range.contains(&ready.protocol) {
-        let message = format!(
-            "the job's binary speaks protocol {}, this worker {} to {}",
-            ready.protocol,
-            range.start(),
-            range.end()
-        );
-        return Err(Failure::new(Code::VersionMismatch, message));
-    }
-    let wire = ready.fingerprint.ok_or_else(|| protocol("it is ready without a fingerprint"))?;
-    let found = Digest::try_from(wire).map_err(|e| protocol(&e.to_string()))?;
-    if found != expected {
-        let message = format!("the job's process made another plan ({found}) than the one submitted ({expected})");
-        return Err(Failure::new(Code::PlanMismatch, message));
-    }
-    Ok(())
 }
