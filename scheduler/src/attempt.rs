@@ -49,7 +49,7 @@ impl State {
 
     /// Any message of this incarnation of a worker shows that it is alive.
     pub(crate) fn heard(&mut self, worker: WorkerId, attempt: AttemptId) {
-        if self.workers.lives(worker, attempt.incarnation) {
+        if self.workers.is_live(worker, attempt.incarnation) {
             self.renew_lease(worker);
         }
     }

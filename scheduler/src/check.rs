@@ -169,7 +169,7 @@ fn check_run(state: &State, job: &Job, task: &Task, id: TaskId, run: Run) -> Res
     ensure(run.attempt.epoch <= state.epoch && run.attempt.task == id, || "it runs another".into())?;
     ensure(run.attempt.epoch >= job.split_epoch, || "it reads other chunks".into())?;
     ensure(run.attempt.number < task.attempts, || "it runs an unknown attempt".into())?;
-    ensure(state.workers.lives(run.worker, run.attempt.incarnation), || "it runs nowhere".into())
+    ensure(state.workers.is_live(run.worker, run.attempt.incarnation), || "it runs nowhere".into())
 }
 
 /// No attempt is queued on a busy worker while another worker that could run it is idle.
@@ -191,7 +191,7 @@ fn check_backup(state: &State, job: &Job, stage: &Stage, task: &Task, backup: Ru
     let named = backup.attempt.task == first.attempt.task && backup.attempt.number < task.attempts;
     ensure(named && backup.attempt != first.attempt, || "its backup is an unknown attempt".into())?;
     ensure(backup.attempt.epoch >= job.split_epoch, || "its backup reads other chunks".into())?;
-    ensure(state.workers.lives(backup.worker, backup.attempt.incarnation), || "its backup runs nowhere".into())?;
+    ensure(state.workers.is_live(backup.worker, backup.attempt.incarnation), || "its backup runs nowhere".into())?;
     ensure(job.may_have_backups(stage), || "it has a backup that its job does not want".into())
 }
 

@@ -19,7 +19,7 @@ use windrow_model::{
 
 /// Whether the segments of a done task can be fetched, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
-    task.held.as_ref().is_some_and(|h| !h.lost && workers.lives(h.worker, h.incarnation))
+    task.held.as_ref().is_some_and(|h| !h.lost && workers.is_live(h.worker, h.incarnation))
 }
 
 impl Job {

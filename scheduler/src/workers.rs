@@ -156,7 +156,7 @@ impl Workers {
     }
 
     /// Whether outputs of this incarnation can still be fetched.
-    pub(crate) fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
+    pub(crate) fn is_live(&self, id: WorkerId, incarnation: Incarnation) -> bool {
         self.live(id).is_some_and(|w| w.info.incarnation == incarnation)
     }
 

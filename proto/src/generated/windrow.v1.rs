@@ -4595,7 +4595,7 @@ pub mod data_server {
 /// How a job's inputs were cut.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JournalSplit {
-    /// The coordinator's life in which they were.
+    /// The coordinator's epoch in which they were.
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
     #[prost(uint64, tag = "2")]
