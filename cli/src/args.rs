@@ -635,6 +635,21 @@ mod tests {
     }
 
     #[test]
+    fn every_command_and_argument_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some_and(|help| !help.to_string().is_empty()), "{name}: {}", arg.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        let mut command = Args::command();
+        command.build();
+        check(&command);
+    }
+
+    #[test]
     fn times_are_read_with_their_unit() {
         for (text, ms) in [("250ms", 250), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("3", 3_000)] {
             assert_eq!(text.parse::<Span>().unwrap().ms, ms, "{text}");
