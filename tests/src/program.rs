@@ -180,7 +180,18 @@ impl Daemon {
     }
     /// Stops it with SIGTERM. Returns its exit code; absent if it had to be killed.
     pub fn stop(mut self) -> Option<i32> {
+        // A process that has only just been started would die of the signal.
+        let start = Instant::now();
+        while !self.over && !self.catches(Signal::TERM) && start.elapsed() < STOPS_WITHIN {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.end(Signal::TERM)
+    }
+    /// Whether it handles this signal by now, or has ended.
+    fn catches(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+        status.contains("State:\tZ") || caught.is_none_or(|caught| caught >> (signal.as_raw() - 1) & 1 == 1)
     }
     /// Kills it at once.
     pub fn kill(mut self) {
