@@ -97,7 +97,7 @@ pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X)
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
     let (folder, codec, segments, in_memory_outputs) = (path, Codec::None, Vec::new(), None);
     let memory = &Memory::new(1 << 20, 1);
-    let env = TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled: &cancelled };
+    let env = TaskEnv { folder, prefix: "", segments, memory, codec, in_memory_outputs, cancelled: &cancelled };
     let cx = TaskCx::new(&task, env, 0, false);
     f(&cx)
 }

@@ -8,28 +8,40 @@
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity, Verified};
 
 /// Records that a segment changed while a reader used it: the offset of the block. Clones share the state. The result
 /// of a task counts only if this is empty after the last reader of the segment is gone.
-#[derive(Clone, Debug, Default)]
-pub struct Changed(Arc<OnceLock<u64>>);
+#[derive(Clone, Debug)]
+pub struct Changed(Option<Arc<OnceLock<u64>>>);
+
+impl Default for Changed {
+    fn default() -> Self {
+        Changed(Some(Arc::default()))
+    }
+}
 
 impl Changed {
+    /// For a segment in this process's memory, which does not change.
+    pub(crate) fn never() -> Self {
+        Changed(None)
+    }
+
     /// Records the finding of a reader that cannot return an error.
     pub(crate) fn note(&self, error: &FormatError) {
-        // The first finding is enough.
-        let _ = self.0.set(match error {
+        let offset = match error {
             FormatError::Changed { offset } => *offset,
             _ => 0,
-        });
+        };
+        // The first finding is enough.
+        let _ = self.0.as_ref().map(|found| found.set(offset));
     }
 
     /// The recorded error, if there is one.
     pub fn error(&self) -> Option<FormatError> {
-        self.0.get().map(|offset| FormatError::Changed { offset: *offset })
+        self.0.as_ref()?.get().map(|offset| FormatError::Changed { offset: *offset })
     }
 }
 
@@ -39,7 +51,7 @@ pub(crate) struct Source {
     /// Offset of the segment in the file, in bytes.
     pub start: usize,
     pub identity: Identity,
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub index: usize,
     pub changed: Changed,
 }
@@ -81,7 +93,7 @@ impl Lent {
             block.check_again().map_err(|e| {
                 let Source { changed, index, path, .. } = &*block.source;
                 changed.note(&e);
-                EngineError::Segment { index: *index, path: path.clone(), source: e }
+                EngineError::Segment { index: *index, path: path.to_path_buf(), source: e }
             })?;
         }
         Ok(())

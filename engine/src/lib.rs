@@ -51,7 +51,7 @@ pub use mapped::MappedFile;
 pub use memory::{Claim, Memory, Share};
 pub use pairs::Pairs;
 pub use partition::Partitioning;
-pub use resident::InMemoryOutputs;
+pub use resident::{Hole, InMemoryOutputs, ReleasedPartition};
 pub use segments::{Concat, LocalSegment, open_concat, open_sorted};
 pub use sorter::Sorted;
 pub use windrow_format::block::Identity;

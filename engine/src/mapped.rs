@@ -85,6 +85,12 @@ impl MappedFile {
         MappedFile(Bytes::Buffer(buffer, length))
     }
 
+    /// Bytes that are read from memory.
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> MappedFile {
+        let length = bytes.len();
+        MappedFile(Bytes::Buffer(bytes, length))
+    }
+
     /// Returns whether the bytes belong to a file and not to this process.
     pub(crate) fn is_of_a_file(&self) -> bool {
         matches!(self.0, Bytes::Map(..))

@@ -191,6 +191,11 @@ impl Memory {
         granted.ok_or(is_due)
     }
 
+    /// All bytes that the process may hold.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Changes the bytes of kept outputs from an estimate to the actual number.
     pub(crate) fn resize_resident(&self, from: usize, to: usize) {
         let mut state = self.state();

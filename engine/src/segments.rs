@@ -14,7 +14,8 @@ use crate::run::{FAN_IN_MAX, MappedCursor, RunFile};
 use crate::sorter::{Block, Sorted, Sorter};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
 use windrow_format::codec::{self, Codec};
@@ -30,8 +31,8 @@ const BLOCKS_PER_CHECK: u32 = 64;
 /// A segment in a local file.
 #[derive(Clone, Debug)]
 pub struct LocalSegment {
-    /// The file.
-    pub path: PathBuf,
+    /// The file. Segments of one file share it.
+    pub path: Arc<Path>,
     /// Offset of the segment in the file, in bytes.
     pub offset: u64,
     /// Length in bytes.
@@ -42,7 +43,7 @@ pub struct LocalSegment {
     pub raw_length: u64,
     /// The attempt, output and partition that the segment must belong to.
     pub identity: Identity,
-    /// The contents, if the segment is in memory and not on disk.
+    /// The bytes in which the segment lies, if they are in memory or mapped already.
     pub resident: Option<Arc<MappedFile>>,
     /// Records that the segment changed while a reader used it. Clones share it.
     pub changed: Changed,
@@ -50,9 +51,9 @@ pub struct LocalSegment {
 
 impl LocalSegment {
     /// A segment of an attempt's shuffle file; the partition of the identity is filled in.
-    pub fn of(path: PathBuf, segment: &Segment, identity: Identity) -> Self {
+    pub fn of(path: impl Into<Arc<Path>>, segment: &Segment, identity: Identity) -> Self {
         LocalSegment {
-            path,
+            path: path.into(),
             offset: segment.offset,
             length: segment.length,
             records: segment.records,
@@ -63,11 +64,31 @@ impl LocalSegment {
         }
     }
 
+    /// A segment at a place in bytes that are open already. The partition of the identity is filled in.
+    pub(crate) fn in_memory(
+        path: Arc<Path>,
+        at: Range<usize>,
+        segment: &Segment,
+        identity: Identity,
+        bytes: Arc<MappedFile>,
+    ) -> Self {
+        LocalSegment {
+            path,
+            offset: at.start as u64,
+            length: at.len() as u64,
+            records: segment.records,
+            raw_length: segment.raw_length,
+            identity: Identity { partition: segment.partition, ..identity },
+            changed: if bytes.is_of_a_file() { Changed::default() } else { Changed::never() },
+            resident: Some(bytes),
+        }
+    }
+
     /// The error of a segment that changed while it was used, with its `index` in the list. To be called after the last
     /// reader is gone: a reader that stops early returns no error.
     pub fn changed_error(&self, index: usize) -> Option<EngineError> {
         let source = self.changed.error()?;
-        Some(EngineError::Segment { index, path: self.path.clone(), source })
+        Some(EngineError::Segment { index, path: self.path.to_path_buf(), source })
     }
 }
 
@@ -76,7 +97,7 @@ struct Input {
     cursor: MappedCursor,
     /// Position in the list; none for a run.
     index: Option<usize>,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl Input {
@@ -170,7 +191,7 @@ fn all_sorted(segments: &[LocalSegment], files: &mut Files) -> Result<bool> {
 /// Segments merged by key.
 pub struct Merged {
     merge: Merge<MappedCursor>,
-    names: Vec<(Option<usize>, PathBuf)>,
+    names: Vec<(Option<usize>, Arc<Path>)>,
 }
 
 /// Opens sorted segments as one sorted sequence; pairs with equal keys are returned in the order of the list.
@@ -222,7 +243,7 @@ fn cursor(
 /// Mapped files, each opened once.
 #[derive(Default)]
 struct Files {
-    open: BTreeMap<PathBuf, Arc<MappedFile>>,
+    open: BTreeMap<Arc<Path>, Arc<MappedFile>>,
 }
 
 impl Files {
@@ -312,7 +333,7 @@ fn merged(inputs: Vec<Input>) -> Result<Merged> {
 }
 
 #[cold]
-fn named(names: &[(Option<usize>, PathBuf)], e: At<FormatError>) -> EngineError {
+fn named(names: &[(Option<usize>, Arc<Path>)], e: At<FormatError>) -> EngineError {
     let (index, path) = &names[e.cursor];
     Input::error(*index, path, e.source)
 }
@@ -326,7 +347,7 @@ fn write_run(mut merged: Merged, scratch: &Path) -> Result<Input> {
         }
         Ok(())
     })?;
-    Ok(Input { cursor: run.cursor()?, index: None, path: run.path().to_path_buf() })
+    Ok(Input { cursor: run.cursor()?, index: None, path: run.path().into() })
 }
 
 impl Pairs for Merged {
@@ -344,7 +365,7 @@ impl Pairs for Merged {
 pub struct Concat {
     rest: std::iter::Enumerate<std::vec::IntoIter<LocalSegment>>,
     /// The file that was mapped last; neighbouring segments often share it.
-    file: Option<(PathBuf, Arc<MappedFile>)>,
+    file: Option<(Arc<Path>, Arc<MappedFile>)>,
     current: Option<Input>,
 }
 

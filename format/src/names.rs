@@ -125,6 +125,11 @@ pub fn attempt_folder(attempt: &AttemptId) -> String {
     format!("{}-{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number, attempt.epoch)
 }
 
+/// In a folder that attempts share: the prefix of the names of an attempt's files.
+pub fn attempt_prefix(attempt: &AttemptId) -> String {
+    format!("{}.", attempt_folder(attempt))
+}
+
 /// Returns whether [`attempt_folder`] made this name.
 pub fn is_attempt_folder(name: &OsStr) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

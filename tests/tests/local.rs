@@ -62,6 +62,22 @@ fn bytes_do_not_depend_on_threads_chunks_or_memory() {
     }
 }
 
+/// More pairs of tasks and partitions than bytes: with room in memory, and without.
+#[test]
+fn thousands_of_tiny_tasks_change_no_byte() {
+    let folder = folder();
+    std::fs::write(folder.path().join("in"), corpus::text(4, 60_000)).unwrap();
+    let run = |more: &str, output: &str| {
+        parts(&job(folder.path(), "wordcount", &format!("in --partitions 200 {more}"), output))
+    };
+    let expected = run("--threads 1", "expected");
+    for (i, more) in ["--chunk-size 40B", "--chunk-size 100B --memory 4MB --threads 2"].iter().enumerate() {
+        assert!(run(more, &format!("tiny{i}")) == expected, "{more}");
+    }
+    // Nothing is left beside the outputs.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+}
+
 #[test]
 fn little_memory_changes_no_byte() {
     let folder = folder();

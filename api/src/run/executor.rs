@@ -203,7 +203,9 @@ impl Order {
         let Order { task, folder, segments, codec } = self;
         let folder: &Path = &folder;
         let attempt = Some(task.attempt.into());
-        match program.run(&task, TaskEnv { folder, segments, memory, codec, in_memory_outputs: None, cancelled }) {
+        match program
+            .run(&task, TaskEnv { folder, prefix: "", segments, memory, codec, in_memory_outputs: None, cancelled })
+        {
             Ok(report) => from_executor::Message::Done(v1::TaskDone { attempt, report: Some(report.into()) }),
             Err(TaskError { failure, segment }) => from_executor::Message::Failed(v1::TaskFailed {
                 attempt,

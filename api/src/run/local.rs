@@ -80,7 +80,7 @@ pub(crate) fn run(
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        outputs: Outputs::new(&scratch.folder, InMemoryOutputs::new(memory.clone())),
+        outputs: Outputs::new(job, &scratch.folder, memory.clone()),
         memory,
         durability,
         started: Instant::now(),
@@ -328,7 +328,7 @@ impl Run {
         let outputs = &self.program.plan.stage(attempt.task.stage).outputs;
         for output in outputs {
             if let windrow_model::Output::Sink { sink } = output {
-                let from = self.folder.join(names::attempt_folder(&attempt)).join(names::sink_file(*sink));
+                let from = outputs::own_file(&self.folder, &attempt, &names::sink_file(*sink));
                 let suffix = &self.program.plan.sinks[*sink as usize].suffix;
                 let folder = self.stagings.get(sink).map(|s| &s.folder);
                 let folder =
@@ -358,13 +358,15 @@ fn execute(
     in_memory_outputs: &Arc<InMemoryOutputs>,
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {
-    let folder = root.join(names::attempt_folder(&task.attempt));
+    // One folder for all: a folder for each attempt would cost more than what most attempts write.
+    let prefix = &names::attempt_prefix(&task.attempt)[..];
     let segments = task.inputs.iter().map(|input| match input {
         TaskInput::Segments(refs) => outputs::locate(root, in_memory_outputs, refs),
         _ => Vec::new(),
     });
     let (segments, in_memory_outputs) = (segments.collect(), Some(in_memory_outputs.clone()));
-    program.run(task, TaskEnv { folder: &folder, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
+    program
+        .run(task, TaskEnv { folder: root, prefix, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
 }
 
 /// The run's folder for temporary files; removed on drop.

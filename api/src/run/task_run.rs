@@ -181,6 +181,7 @@ mod tests {
         let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
         let env = TaskEnv {
             folder: folder.path(),
+            prefix: "",
             segments: vec![local.to_vec()],
             memory: &Memory::new(64 << 20, 1),
             codec: Codec::None,

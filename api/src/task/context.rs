@@ -6,7 +6,7 @@ use crate::task::env::TaskEnv;
 use crate::task::failure::{TaskError, TaskResult};
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use windrow_engine::{EdgeSpec, EngineError, InMemoryOutputs, LocalSegment, Partitioning, Share};
@@ -21,8 +21,10 @@ use windrow_model::{
 /// One attempt, as its code sees it. It lives on the thread that runs the attempt.
 pub(crate) struct TaskCx<'t> {
     pub task: &'t Task,
-    /// The folder for outputs and temporary files. Only this attempt uses it.
+    /// The folder for temporary files.
     pub folder: &'t Path,
+    /// Prefix of the names of outputs in it.
+    prefix: &'t str,
     /// The segments of each input as local files, if it has any.
     pub segments: Vec<Vec<LocalSegment>>,
     /// The part of the process's memory that the task may hold.
@@ -52,10 +54,11 @@ pub(crate) struct TaskCx<'t> {
 impl<'t> TaskCx<'t> {
     /// Creates the context of a task with at most `consumers` consumers of memory at a time.
     pub(crate) fn new(task: &'t Task, env: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
-        let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = env;
+        let TaskEnv { folder, prefix, segments, memory, codec, in_memory_outputs, cancelled } = env;
         TaskCx {
             task,
             folder,
+            prefix,
             segments,
             share: memory.begin(consumers),
             codec,
@@ -266,6 +269,11 @@ impl<'t> TaskCx<'t> {
         }
     }
 
+    /// The path of an output of this attempt.
+    pub(crate) fn output_file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{}{name}", self.prefix))
+    }
+
     /// Returns the specification of an edge output.
     pub(crate) fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
         let partitions = match self.task.outputs[output] {
@@ -274,7 +282,7 @@ impl<'t> TaskCx<'t> {
         };
         EdgeSpec {
             folder: self.folder.to_path_buf(),
-            file: self.folder.join(windrow_format::names::edge_file(output as u32)),
+            file: self.output_file(&windrow_format::names::edge_file(output as u32)),
             identity: output_identity(&self.task.attempt, output as u32),
             partitioning: partitioning(partitions),
             codec: self.codec,
@@ -375,6 +383,12 @@ pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -
         output,
         partition: 0,
     }
+}
+
+/// Identity of one partition of an edge, for all tasks that write to it: the task and its attempt are zero.
+pub(crate) fn edge_identity(job: windrow_model::JobId, port: windrow_model::Port, partition: u32) -> Identity {
+    let (stage, output) = (port.stage.0, port.output);
+    Identity { job: *job.as_bytes(), stage, output, partition, ..Identity::default() }
 }
 
 /// The function of a stage, which all of its tasks in one process share.

@@ -8,7 +8,10 @@ use windrow_format::codec::Codec;
 
 /// The environment of an attempt: its files, memory and cancellation.
 pub(crate) struct TaskEnv<'s> {
+    /// Folder for outputs and temporary files; the first writer makes it.
     pub folder: &'s Path,
+    /// Prefix of the names of outputs in the folder, if attempts share it.
+    pub prefix: &'s str,
     /// For each input of the task, its segments if it has any.
     pub segments: Vec<Vec<LocalSegment>>,
     /// Memory of the process.

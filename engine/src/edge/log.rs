@@ -3,13 +3,13 @@
 use crate::error::{EngineError, Result};
 use crate::memory::Claim;
 use crate::recycle;
-use crate::resident::InMemoryOutputs;
+use crate::resident::{InMemoryOutputs, Kept};
 use crate::run::unique_path;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::failpoint;
-use windrow_format::block::Header;
+use windrow_format::block::{Header, Identity};
 use windrow_format::codec::Codec;
 use windrow_format::gather;
 use windrow_format::private;
@@ -126,17 +126,18 @@ impl BlockLog {
         Ok(())
     }
 
-    /// Keeps all blocks in memory instead of writing them. Returns none if there is no room or a block was spilled.
-    pub(super) fn keep_resident(&mut self, outputs: &InMemoryOutputs, path: &Path) -> Option<Vec<Segment>> {
+    /// Keeps all blocks in memory instead of writing them to a file of their own. Returns none if there is no room or a
+    /// block was spilled.
+    pub(super) fn keep_resident(&mut self, outputs: &InMemoryOutputs, of: &Identity) -> Result<Option<Vec<Segment>>> {
         if self.spill.is_some() {
-            return None;
+            return Ok(None);
         }
         self.claim.shrink(self.bytes);
-        match outputs.keep(path, std::mem::take(&mut self.blocks), &mut self.claim) {
-            Ok(segments) => Some(segments),
-            Err(blocks) => {
+        match outputs.keep(of, std::mem::take(&mut self.blocks), &mut self.claim)? {
+            Kept::Segments(segments) => Ok(Some(segments)),
+            Kept::Refused(blocks) => {
                 self.blocks = blocks;
-                None
+                Ok(None)
             }
         }
     }

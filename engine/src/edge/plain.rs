@@ -132,7 +132,7 @@ impl PlainEdge {
         }
         let path = &self.spec.file;
         if let Some(outputs) = &self.spec.in_memory_outputs
-            && let Some(mut segments) = self.log.keep_resident(outputs, path)
+            && let Some(mut segments) = self.log.keep_resident(outputs, &self.spec.identity)?
         {
             segments.iter_mut().for_each(|s| s.digest = digest.unwrap_or(s.digest));
             return Ok(EdgeResult { segments, runs: 0, spilled_bytes: 0 });

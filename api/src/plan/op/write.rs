@@ -87,7 +87,7 @@ fn write_part<R: Datum, S: Sink<R>>(
     sink: &S,
     run: impl FnOnce(&mut dyn Push<R>) -> TaskResult<()>,
 ) -> TaskResult<OutputReport> {
-    let path = cx.folder.join(windrow_format::names::sink_file(index));
+    let path = cx.output_file(&windrow_format::names::sink_file(index));
     let is_text_file = sink.framing().is_text() && Location::of(sink.path()).dataset().is_none();
     let writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
     let mut part = PartSink { op: OpInTask { op, cx }, sink, writer, types: PhantomData::<fn(R)> };

@@ -5,16 +5,16 @@
 //! stretches. A large shuffle thus makes room, in the page cache and on disk, for the output that is made from it.
 
 use crate::run::task_run::StageTable;
-use crate::task::context::output_identity;
+use crate::task::context::{edge_identity, output_identity};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windrow_engine::{InMemoryOutputs, LocalSegment};
+use windrow_engine::{Hole, InMemoryOutputs, LocalSegment, Memory, ReleasedPartition};
 use windrow_format::names;
 use windrow_format::regular_file;
-use windrow_model::{AttemptId, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
+use windrow_model::{AttemptId, Input, JobId, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
 
 /// Bytes that are returned to the system at once.
 const SWEEP_BYTES: u64 = 64 << 20;
@@ -25,6 +25,7 @@ const ALIGN: u64 = 64 << 10;
 
 /// Outputs of finished tasks, in memory or in files.
 pub(super) struct Outputs {
+    job: JobId,
     folder: PathBuf,
     pub in_memory_outputs: Arc<InMemoryOutputs>,
     /// Running tasks with their inputs.
@@ -53,19 +54,12 @@ struct Stretch {
     gone: u64,
 }
 
-/// A part of a file to free.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hole {
-    path: PathBuf,
-    from: u64,
-    to: u64,
-}
-
 impl Outputs {
     /// Creates an empty set; outputs that are not kept in memory are files in `folder`.
-    pub(super) fn new(folder: &Path, in_memory_outputs: InMemoryOutputs) -> Self {
-        let in_memory_outputs = Arc::new(in_memory_outputs);
-        Outputs { folder: folder.to_path_buf(), in_memory_outputs, reading: HashMap::new(), edges: BTreeMap::new() }
+    pub(super) fn new(job: JobId, folder: &Path, memory: Arc<Memory>) -> Self {
+        let in_memory_outputs = Arc::new(InMemoryOutputs::new(memory, folder));
+        let (folder, reading, edges) = (folder.to_path_buf(), HashMap::new(), BTreeMap::new());
+        Outputs { job, folder, in_memory_outputs, reading, edges }
     }
 
     /// Records that a task starts to read.
@@ -100,15 +94,14 @@ impl Outputs {
         segments: impl Iterator<Item = &'s SegmentRef>,
         holes: &mut Vec<Hole>,
     ) {
-        let Outputs { folder, in_memory_outputs, edges, .. } = self;
+        let Outputs { job, folder, in_memory_outputs, edges, .. } = self;
+        let end =
+            |s: &SegmentRef| (output_identity(&s.attempt, s.output), (s.attempt, s.segment.offset + s.segment.length));
+        let ReleasedPartition { others, holes: mut freed } =
+            in_memory_outputs.release_partition(&edge_identity(*job, port, partition), segments.map(end));
+        holes.append(&mut freed);
         let edge = edges.entry(port).or_default();
-        let mut ends = Vec::new();
-        for SegmentRef { attempt, output, segment, .. } in segments {
-            if !in_memory_outputs.release_partition(&edge_path(folder, attempt, *output), partition) {
-                ends.push((*attempt, segment.offset + segment.length));
-            }
-        }
-        edge.ahead.insert(partition, ends);
+        edge.ahead.insert(partition, others);
         while let Some(ends) = edge.ahead.remove(&edge.low) {
             edge.low += 1;
             for (attempt, end) in ends {
@@ -120,7 +113,7 @@ impl Outputs {
         if edge.bytes >= SWEEP_BYTES.max(edge.files.len() as u64 * SWEEP_BYTES_PER_FILE) {
             edge.bytes = 0;
             for (attempt, stretch) in edge.files.iter_mut().filter(|(_, s)| s.gone < s.read) {
-                let path = edge_path(folder, attempt, port.output);
+                let path = edge_path(folder, attempt, port.output).into();
                 holes.push(Hole { path, from: stretch.gone, to: stretch.read });
                 stretch.gone = stretch.read;
             }
@@ -129,10 +122,10 @@ impl Outputs {
 
     /// Frees all outputs of an attempt, which must have no further readers.
     pub(super) fn remove(&self, attempt: &AttemptId, outputs: u32) {
-        for path in (0..outputs).map(|output| edge_path(&self.folder, attempt, output)) {
-            if !self.in_memory_outputs.release(&path) {
+        for output in 0..outputs {
+            if !self.in_memory_outputs.release(&output_identity(attempt, output)) {
                 // Empty outputs have no file, and what cannot be removed now goes with the folder.
-                let _ = std::fs::remove_file(path);
+                let _ = std::fs::remove_file(edge_path(&self.folder, attempt, output));
             }
         }
     }
@@ -152,18 +145,18 @@ pub(super) fn punch_holes(holes: Vec<Hole>) {
 
 /// The local segments of a task's inputs.
 pub(super) fn locate(root: &Path, in_memory_outputs: &InMemoryOutputs, refs: &[SegmentRef]) -> Vec<LocalSegment> {
-    let local = |r: &SegmentRef| {
-        let path = edge_path(root, &r.attempt, r.output);
-        let identity = output_identity(&r.attempt, r.output);
-        let resident = in_memory_outputs.find(&path, &r.segment, identity);
-        resident.unwrap_or_else(|| vec![LocalSegment::of(path, &r.segment, identity)])
-    };
-    refs.iter().flat_map(local).collect()
+    let wanted = refs.iter().map(|r| (output_identity(&r.attempt, r.output), &r.segment));
+    in_memory_outputs.locate(wanted, |at| edge_path(root, &refs[at].attempt, refs[at].output))
+}
+
+/// Path of a file of an attempt, in the folder that all attempts share.
+pub(super) fn own_file(root: &Path, attempt: &AttemptId, name: &str) -> PathBuf {
+    root.join(format!("{}{name}", names::attempt_prefix(attempt)))
 }
 
 /// Path of an output, or the path that it would have if it were not kept in memory.
 fn edge_path(root: &Path, attempt: &AttemptId, output: u32) -> PathBuf {
-    root.join(names::attempt_folder(attempt)).join(names::edge_file(output))
+    own_file(root, attempt, &names::edge_file(output))
 }
 
 #[cfg(test)]
@@ -171,8 +164,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::os::unix::fs::MetadataExt;
-    use windrow_engine::Memory;
-    use windrow_model::{Epoch, Incarnation, JobId, Segment, WorkerId};
+    use windrow_model::{Epoch, Incarnation, Segment, WorkerId};
 
     const PORT: Port = Port { stage: StageId(0), output: 0 };
 
@@ -205,8 +197,8 @@ mod tests {
             order in Just((0..12u32).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let files = files(&lengths);
-            let mut outputs = Outputs::new(Path::new("scratch"), InMemoryOutputs::new(Memory::new(0, 1)));
-            let mut gone: HashMap<PathBuf, u64> = HashMap::new();
+            let mut outputs = Outputs::new(JobId(uuid::Uuid::nil()), Path::new("scratch"), Memory::new(0, 1));
+            let mut gone: HashMap<Arc<Path>, u64> = HashMap::new();
             let mut read = Vec::new();
             for partition in order {
                 let mine = files.iter().flatten().filter(|s| s.segment.partition == partition);
@@ -221,7 +213,7 @@ mod tests {
                 }
                 for segment in files.iter().flatten().filter(|s| !read.contains(&s.segment.partition)) {
                     let path = edge_path(Path::new("scratch"), &segment.attempt, 0);
-                    prop_assert!(gone.get(&path).is_none_or(|gone| *gone <= segment.segment.offset));
+                    prop_assert!(gone.get(&*path).is_none_or(|gone| *gone <= segment.segment.offset));
                 }
             }
             let all: u64 = lengths.iter().flatten().sum();
@@ -234,7 +226,7 @@ mod tests {
     #[test]
     fn partitions_read_in_order_are_freed_as_read() {
         let files = files(&[vec![32 << 20; 8], vec![32 << 20; 8]]);
-        let mut outputs = Outputs::new(Path::new("scratch"), InMemoryOutputs::new(Memory::new(0, 1)));
+        let mut outputs = Outputs::new(JobId(uuid::Uuid::nil()), Path::new("scratch"), Memory::new(0, 1));
         let mut holes = Vec::new();
         for partition in 0..8 {
             let mine = files.iter().flatten().filter(|s| s.segment.partition == partition);
@@ -253,8 +245,8 @@ mod tests {
         std::fs::File::open(&path).unwrap().sync_all().unwrap();
         let before = path.metadata().unwrap().blocks();
         let to = 8 * ALIGN;
-        let missing = Hole { path: folder.path().join("gone"), from: 0, to };
-        punch_holes(vec![missing, Hole { path: path.clone(), from: 0, to }]);
+        let missing = Hole { path: folder.path().join("gone").into(), from: 0, to };
+        punch_holes(vec![missing, Hole { path: path.clone().into(), from: 0, to }]);
         assert!(std::fs::read(&path).unwrap()[to as usize..] == bytes[to as usize..]);
         let after = path.metadata().unwrap().blocks();
         // Not every file system supports this.
