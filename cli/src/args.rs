@@ -650,6 +650,27 @@ mod tests {
     }
 
     #[test]
+    fn submit_describes_flags_as_job_binaries_do() {
+        let of_job = <windrow::RunFlags as clap::Args>::augment_args(clap::Command::new("job"));
+        let command = Args::command();
+        let submit = command.find_subcommand("submit").unwrap();
+        let mut compared = BTreeSet::new();
+        // The default values of these differ: job binaries read no settings.
+        let differ = ["token-file", "tls-ca", "format"];
+        for flag in of_job.get_arguments().filter(|flag| !flag.get_long().is_some_and(|long| differ.contains(&long))) {
+            let text = |arg: &clap::Arg| {
+                let help = arg.get_help().unwrap().to_string();
+                help.split(" [default").next().unwrap().to_string()
+            };
+            if let Some(same) = submit.get_arguments().find(|arg| arg.get_long() == flag.get_long()) {
+                assert_eq!(text(same), text(flag), "{:?}", flag.get_long());
+                compared.insert(flag.get_long().unwrap());
+            }
+        }
+        assert!(compared.contains("skip-bad-records") && compared.len() >= 6, "{compared:?}");
+    }
+
+    #[test]
     fn times_are_read_with_their_unit() {
         for (text, ms) in [("250ms", 250), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("3", 3_000)] {
             assert_eq!(text.parse::<Span>().unwrap().ms, ms, "{text}");

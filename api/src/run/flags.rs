@@ -43,25 +43,25 @@ pub struct RunFlags {
     /// Memory that an in-process run may hold, such as 512MB [default: half of this machine's]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
-    /// Partitions of every shuffle that does not say [default: one for 16 MiB of input]
+    /// Partitions of every shuffle without a number of its own [default: one for 16 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,
     /// Exact size of input chunks, such as 64MiB [default: from input and slots]
     #[arg(long, value_name = "SIZE")]
     pub chunk_size: Option<ByteSize>,
-    /// What to do with compressed text inputs: decompress them, or read them as they are stored
+    /// Handling of compressed text inputs: decompress them, or read them as they are stored
     #[arg(long, value_name = "KIND", value_enum, default_value_t = InputCompression::Auto)]
     pub compression: InputCompression,
-    /// Set aside up to this many records that make their tasks fail, and go on without them [default: 0]
+    /// Leave out up to this number of records that make their tasks fail [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
-    /// Give slow tasks at a stage's end no second attempt on another worker
+    /// Start no second attempt of slow tasks on another worker
     #[arg(long)]
     pub no_backup_attempts: bool,
     /// Folder for temporary files of an in-process run [default: beside the output]
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
-    /// Replace an output folder that holds a Windrow output, or nothing
+    /// Replace output folders that are empty or hold a Windrow output
     #[arg(long)]
     pub overwrite: bool,
     /// Make the output of an in-process run safe against power cuts before it is done (a cluster always does)
@@ -70,7 +70,7 @@ pub struct RunFlags {
     /// Print the plan's stages instead of running them
     #[arg(long)]
     pub explain: bool,
-    /// How to print the result
+    /// Format of the result on stdout
     #[arg(short = 'o', long = "format", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
 }
