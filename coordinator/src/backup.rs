@@ -25,7 +25,7 @@ pub const DUMP: &str = "journal.dump";
 pub struct Restored {
     pub datasets: u64,
     pub jobs: u64,
-    /// Jobs that had not ended, and continue if their staging folders are still there.
+    /// Jobs that had not ended, and continue if their stagings are still there.
     pub running: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Makes the outputs of a job visible, each as a whole. Blocks on the file system.
+//! Makes the outputs of a job visible, each as a whole. Blocks on their storage.
 
-use crate::split::StagedSink;
+use crate::staged_outputs::{StagedOutputs, StagedSink};
 use windrow_failpoint::crashpoint;
 use windrow_format::durable::Durability;
 use windrow_model::{BadRecord, Code, Escape, Failure, SinkSpec, StagedPart};
-use windrow_store::{CommitState, StoreError, commit_output, commit_state};
+use windrow_store::{CommitState, Outputs, StoreError, complete_output};
 
 /// What becomes visible: the parts, and which records are missing from them.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl From<StoreError> for CommitError {
 
 /// The state of a try of a commit.
 pub(crate) enum CommitTried {
-    /// Its thread has ended. With the staging folders, if they were not known before.
+    /// Its thread has ended. With the stagings, if they were not known before.
     Ended { staging: Option<Vec<StagedSink>>, result: Result<(), CommitError> },
     /// Its thread has not returned within the time that storage may take, and works on.
     Slow(Failure),
@@ -41,32 +41,34 @@ pub(crate) enum CommitTried {
     NotBegun(Failure),
 }
 
-/// Commits every output of a job that is a folder. May be repeated: an output that this job has committed stays as it is.
+/// Commits every output of a job that is staged. May be repeated: an output that this job has committed stays as it is.
 /// `sealed_before`: its commit began in an earlier epoch, in which an output may have become visible that is on no mount now.
 pub(crate) fn commit_job(
     name: &str,
     sinks: &[SinkSpec],
-    staging: &[StagedSink],
+    staging: &StagedOutputs,
     commit: &Commit,
     sealed_before: bool,
+    outputs: &Outputs,
 ) -> Result<(), CommitError> {
     crashpoint!("commit.begun");
-    for staged in staging {
-        look(staged, sealed_before)?;
+    for staged in &staging.sinks {
+        look(staged, sealed_before, outputs)?;
     }
-    for staged in staging {
+    for staged in &staging.sinks {
         let sink = &sinks[staged.sink as usize];
         let sink = (staged.sink, sink);
-        commit_output(&staged.staging, name, sink, &commit.parts, &commit.bad_records, Durability::Sync)?;
+        let parts = (&commit.parts[..], &staging.receipts);
+        complete_output(outputs, &staged.staging, name, sink, parts, &commit.bad_records, Durability::Sync)?;
         crashpoint!("commit.one-output");
     }
     Ok(())
 }
 
-/// Whether the commit of an output can continue. A staging folder that has disappeared in this epoch was deleted, and the commit fails;
-/// other missing paths may be on a file system that is not mounted.
-fn look(staged: &StagedSink, sealed_before: bool) -> Result<(), CommitError> {
-    let state = commit_state(&staged.staging)?;
+/// Whether the commit of an output can continue. A staging that has disappeared in this epoch was deleted, and the commit fails; other
+/// missing names may be on a file system that is not mounted.
+fn look(staged: &StagedSink, sealed_before: bool, outputs: &Outputs) -> Result<(), CommitError> {
+    let state = outputs.of(&staged.staging)?.state(&staged.staging)?;
     let is_lost = match state {
         CommitState::Staged | CommitState::Visible => false,
         CommitState::Gone => sealed_before,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use windrow_datasets::OrphanRule;
 use windrow_net::{ServerTls, Token};
+use windrow_store::Outputs;
 
 /// The settings of a coordinator.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub struct Config {
     pub unschedulable_after_ms: u64,
     /// The token that callers must have, except for `Hello` and health. Without one, every caller is answered.
     pub token: Option<Token>,
-    /// The data folder is removed when this coordinator stops, so running jobs end and their staging folders are removed.
+    /// The data folder is removed when this coordinator stops, so running jobs end and their stagings are removed.
     /// Otherwise running jobs continue with the next coordinator on the folder.
     pub temporary: bool,
     /// Time after which binaries and side values are deleted that no running job uses and no call asks for.
@@ -29,6 +30,8 @@ pub struct Config {
     pub results_bytes_max: u64,
     /// How long a start or a stop waits for storage of outputs that does not answer.
     pub storage_timeout: Duration,
+    /// The kinds of storage that outputs may go to.
+    pub outputs: Outputs,
     /// Certificates; without them, both ends of a connection prove that they have the token.
     pub tls: Option<ServerTls>,
     /// Takes tokens that are sent in the clear, too.
@@ -62,6 +65,7 @@ impl Config {
             results_bytes_max: Self::RESULTS_BYTES_MAX,
             temporary: false,
             storage_timeout: Self::STORAGE_TIMEOUT,
+            outputs: Outputs::default(),
             orphans: OrphanRule::default(),
             token: None,
             tls: None,

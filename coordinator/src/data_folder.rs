@@ -7,7 +7,7 @@ pub(crate) const JOURNAL: &str = "journal.redb";
 pub(crate) const ARTIFACTS: &str = "artifacts";
 /// The bytes of collected results.
 pub(crate) const RESULTS: &str = "results";
-/// Notes of jobs that may have staging folders.
+/// Notes of jobs that may have stagings.
 pub(crate) const STAGING: &str = "staging";
 
 /// The mark beside a journal that was found damaged.

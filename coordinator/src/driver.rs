@@ -37,8 +37,8 @@ use crate::ran_on::RanOn;
 use crate::result_files::ResultFiles;
 use crate::results::Results;
 use crate::sessions::Sessions;
-use crate::split::{StagedSink, abandon};
 use crate::staged::StagingLog;
+use crate::staged_outputs::StagedOutputs;
 use crate::staging_check::StagingChecks;
 use crate::waiting_calls::WaitingCalls;
 use crate::watchers::Watchers;
@@ -102,15 +102,15 @@ pub(crate) struct Driver {
     /// The data folder is removed at the end: no job continues with another coordinator.
     pub temporary: bool,
     pub planners: Planners,
-    /// Running tasks that make or remove staging folders: plans and removals.
+    /// Running tasks that make or remove stagings: plans and removals.
     pub work: JoinSet<()>,
     /// Events that follow from the actions of the present step.
     pub follow: VecDeque<Event>,
 }
 
 impl Driver {
-    /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes staging folders. Returns the jobs that
-    /// continue in the next epoch; the staging folders of others may be removed when the journal has all records.
+    /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes stagings. Returns the jobs that
+    /// continue in the next epoch; the stagings of others may be removed when the journal has all records.
     pub(crate) async fn run(
         mut self,
         mut messages: mpsc::Receiver<Message>,
@@ -155,12 +155,13 @@ impl Driver {
             tracing::warn!(threads = self.work.len(), "a file system does not answer: stopping without its threads");
             self.work.detach_all();
         }
-        let (going_on, staged): (BTreeSet<JobId>, Vec<StagedSink>) = match self.temporary {
+        let (going_on, staged): (BTreeSet<JobId>, Vec<StagedOutputs>) = match self.temporary {
             true => (BTreeSet::new(), self.jobs.into_staging().collect()),
             false => (self.jobs.active().collect(), Vec::new()),
         };
         if !staged.is_empty() {
-            let removing = tokio::task::spawn_blocking(move || abandon(staged.iter().map(|s| &s.staging)));
+            let outputs = self.storage.outputs().clone();
+            let removing = tokio::task::spawn_blocking(move || staged.iter().for_each(|s| s.abandon(&outputs)));
             match tokio::time::timeout(STOP_MAX, removing).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => tracing::warn!("removing staging folders: {e}"),

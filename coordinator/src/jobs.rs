@@ -194,9 +194,9 @@ impl Jobs {
         }
     }
 
-    /// Every staging folder of every job.
-    pub(crate) fn into_staging(self) -> impl Iterator<Item = crate::split::StagedSink> {
-        self.table.into_values().flat_map(|job| job.phase.into_staging())
+    /// What every job has staged.
+    pub(crate) fn into_staging(self) -> impl Iterator<Item = crate::staged_outputs::StagedOutputs> {
+        self.table.into_values().map(|job| job.phase.into_staging()).filter(|staging| !staging.sinks.is_empty())
     }
 }
 

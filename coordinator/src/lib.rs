@@ -34,6 +34,7 @@ mod sessions;
 mod small_disk;
 mod split;
 mod staged;
+mod staged_outputs;
 mod staging_check;
 mod waiting_calls;
 mod wall_clock;
@@ -99,7 +100,7 @@ pub async fn run_on(
 ) -> Result<(), Error> {
     let artifacts = Artifacts::open(config.data_dir.join(ARTIFACTS))?;
     let claims = Claims::default();
-    let storage = StorageCalls::new(config.storage_timeout);
+    let storage = StorageCalls::new(config.storage_timeout).on(config.outputs.clone());
     let recovered = recover::recover(&mut *store, &claims, &storage).await?;
     let notes = StagingLog::open(config.data_dir.join(STAGING))?;
     // Before a client can submit one of those jobs again.
@@ -162,7 +163,7 @@ pub async fn run_on(
     if let Ok(broken) = journal_breaks.try_recv() {
         return Err(broken);
     }
-    // Every end is on record now: the staging folders of ended jobs can go.
+    // Every end is on record now: the stagings of ended jobs can go.
     if tokio::time::timeout(driver::STOP_MAX, remover.remove_others(&going_on, &storage)).await.is_err() {
         tracing::warn!("removing staging folders takes too long: the next start continues");
     }

@@ -20,6 +20,7 @@ use windrow_model::{
 };
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, HeldAttempt, Left, Progress};
+use windrow_store::Receipt;
 
 /// Most messages that wait for the driver.
 const QUEUE_MAX: usize = 4096;
@@ -196,11 +197,19 @@ pub(crate) enum Report {
         failure: Option<Failure>,
     },
     Chunks(ChunkReport),
-    /// With the parts that are chunks of datasets now, by sink.
     Published {
         attempt: AttemptId,
-        chunks: Vec<(u32, DatasetChunk)>,
+        parts: PublishedParts,
     },
+}
+
+/// What a worker says of the parts of an attempt that it has published, by sink.
+#[derive(Debug)]
+pub(crate) struct PublishedParts {
+    /// Those that are chunks of datasets now.
+    pub chunks: Vec<(u32, DatasetChunk)>,
+    /// Those whose storage has given a receipt.
+    pub receipts: Vec<(u32, Receipt)>,
 }
 
 /// The driver's address.

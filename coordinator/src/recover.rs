@@ -1,7 +1,7 @@
 //! The start of a coordinator: it reads the jobs of earlier epochs, the datasets and the workers.
 //!
 //! Jobs that had not ended continue. Their outputs are claimed again before a client can submit another job to them, and their
-//! staging folders are looked for: a job whose staging folder is gone ends with `INTERRUPTED`. A job whose commit has begun does not:
+//! stagings are looked for: a job whose staging is gone ends with `INTERRUPTED`. A job whose commit has begun does not:
 //! its outputs may be whole, so it stays `committing` until they can be read, or an operator decides.
 //!
 //! Work on the paths of a job may end the process (a bug, a file system that makes it hang until it is killed). So each try is
@@ -9,18 +9,17 @@
 //! `PLANNING_CRASHED`, and its paths are not touched again. A commit with [`COMMIT_TRIES_MAX`] of them waits for an operator.
 
 use crate::claims::Claims;
-use crate::earlier_staging::{find_staging, remove_staging};
+use crate::earlier_staging::{find_staging, remove_staging, staged};
 use crate::error::Error;
 use crate::job_states::{PAST_MAX, Past};
 use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
-use crate::split::StagedSink;
+use crate::staged_outputs::{StagedOutputs, StagedSink};
 use crate::wall_clock::unix_ms;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use windrow_failpoint::crashpoint;
-use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, Location, WorkerId};
+use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
 use windrow_scheduler::RestoredJob;
-use windrow_store::StorageCalls;
+use windrow_store::{Receipts, StorageCalls};
 
 /// Tries of planning or restoring a job that may end with the coordinator.
 const TRIES_MAX: u32 = 2;
@@ -44,7 +43,7 @@ pub(crate) struct Recovered {
 /// A job that continues.
 pub(crate) struct RecoveredJob {
     pub job: RestoredJob,
-    pub staging: Vec<StagedSink>,
+    pub staging: StagedOutputs,
     /// The chunks that its finished tasks left for datasets.
     pub published: Vec<PublishedTask>,
     pub datasets_done: bool,
@@ -65,7 +64,7 @@ impl RecoveredJob {
     }
 }
 
-/// Begins an epoch on this store. A job whose staging folders lie on a file system that does not answer ends, too.
+/// Begins an epoch on this store. A job whose stagings lie on a file system that does not answer ends, too.
 pub(crate) async fn recover(
     store: &mut dyn JobStore,
     claims: &Claims,
@@ -145,6 +144,8 @@ pub(crate) async fn recover(
         let was_fresh = fresh(&row);
         crashpoint!("recover.job");
         let result = at.map(|at| collected.swap_remove(at).1.collected);
+        let outputs = staged(&row.spec.plan.sinks).map(|(index, sink)| (index, sink.path.clone().into())).collect();
+        let receipts = receipts_of(&row.published);
         match go_on(&record, row, claims, storage, commits_alone).await {
             Ok(mut job) => {
                 // If the commit has not begun, the tasks of the job report it once more.
@@ -153,8 +154,7 @@ pub(crate) async fn recover(
             }
             Err(failure) => {
                 claims.release(id);
-                let folders = record.status.outputs.iter().filter_map(|output| Location::of(output).path());
-                remove_staging(id, folders.map(Path::to_path_buf).collect(), storage).await;
+                remove_staging(id, outputs, receipts, storage).await;
                 interrupt(&mut record.status, Code::Interrupted, &failure);
                 over.push(record.clone().into());
                 past.insert(id, record.into());
@@ -189,7 +189,7 @@ pub(crate) async fn recover(
     Ok(Recovered { epoch, identity, past, running, datasets, workers, collected })
 }
 
-/// Whether the job may have staging folders, which are looked for.
+/// Whether the job may have stagings, which are looked for.
 fn touches_paths(row: &RunningJob) -> bool {
     row.split.is_some()
 }
@@ -214,9 +214,9 @@ fn held(record: &JobRecord, row: RunningJob, claims: &Claims, collected: windrow
 
 /// Claims outputs that cannot be looked at now, by the paths that were given.
 fn claim_by_name(row: &RunningJob, claims: &Claims) {
-    for folder in row.spec.plan.sinks.iter().filter_map(|sink| sink.folder()) {
+    for (_, sink) in staged(&row.spec.plan.sinks) {
         // Another output of the same job has it, or the look has claimed it before it failed.
-        let _ = claims.claim(folder, row.spec.id);
+        let _ = claims.claim(sink.path.as_ref(), row.spec.id);
     }
 }
 
@@ -249,6 +249,7 @@ fn recovered(record: &JobRecord, row: RunningJob, staging: Vec<StagedSink>) -> R
     let RunningJob { spec, split, published, bad_records, failures, uncharged, datasets_done, tries } = row;
     let sealed = record.status.state == JobState::Committing;
     let submitted = record.status.submitted_unix_ms;
+    let staging = StagedOutputs { sinks: staging, receipts: receipts_of(&published) };
     let job = RestoredJob {
         spec,
         unix_ms: submitted,
@@ -263,6 +264,15 @@ fn recovered(record: &JobRecord, row: RunningJob, staging: Vec<StagedSink>) -> R
         collected: Vec::new(),
     };
     RecoveredJob { job, staging, published, datasets_done, tries, commit_held: None }
+}
+
+/// The receipts of the parts that finished tasks have placed.
+fn receipts_of(published: &[PublishedTask]) -> Receipts {
+    let mut receipts = Receipts::default();
+    for done in published {
+        done.receipts.iter().for_each(|(sink, receipt)| receipts.keep(*sink, done.task.attempt, receipt.clone()));
+    }
+    receipts
 }
 
 /// Ends the job. Touches no path.

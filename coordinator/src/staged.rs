@@ -1,10 +1,10 @@
-//! Which jobs may have staging folders, noted in files before the folders are made: `staging/JOB`.
+//! Which jobs may have staged outputs, noted in files before anything is staged: `staging/JOB`.
 //!
 //! A job is split while its submit is on the way to the journal. If the coordinator dies before the journal has it, only
 //! the note shows the next epoch that planning was tried and that there may be folders to remove; the same holds for one that
 //! died between the record of an end and the removal. Notes survive processes, not power cuts: then a hidden folder may stay.
 
-use crate::earlier_staging::remove_staging;
+use crate::earlier_staging::{remove_staging, staged};
 use crate::error::Error;
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use windrow_format::durable::{self, Durability};
 use windrow_format::private;
 use windrow_format::regular_file;
 use windrow_model::{JobId, JobSpec};
-use windrow_store::StorageCalls;
+use windrow_store::{Receipts, StorageCalls};
 
 /// Tries of a removal that may end with the process.
 const TRIES_MAX: u32 = 2;
@@ -34,10 +34,8 @@ impl StagingLog {
 
     /// Makes the note of a job, before its paths are touched.
     pub(crate) fn note(&self, spec: &JobSpec) {
-        let folders = spec.plan.sinks.iter().filter(|sink| sink.folder().is_some());
-        let outputs: Vec<&str> = folders.map(|sink| sink.path.as_str()).collect();
         // Each ends with a byte that no path has.
-        let text: String = outputs.iter().flat_map(|path| [path, "\0"]).collect();
+        let text: String = staged(&spec.plan.sinks).flat_map(|(_, sink)| [sink.path.as_str(), "\0"]).collect();
         if let Err(e) = durable::write_private(&self.path(spec.id), text.as_bytes(), Durability::NoSync) {
             tracing::warn!(job = %spec.id, "what it stages is not noted: {e}");
         }
@@ -48,7 +46,7 @@ impl StagingLog {
         let _ = fs::remove_file(self.path(job));
     }
 
-    /// Removes the staging folders of all jobs but those that continue. A note whose removal has ended the process twice is
+    /// Removes the stagings of all jobs but those that continue. A note whose removal has ended the process twice is
     /// dropped: the hidden folder may stay then. One whose file system does not answer stays for the next start.
     /// Returns the jobs of the notes.
     pub(crate) async fn remove_others(&self, running: &BTreeSet<JobId>, storage: &StorageCalls) -> BTreeSet<JobId> {
@@ -73,8 +71,9 @@ impl StagingLog {
             }
             let text = regular_file::read_note(&trying).unwrap_or_default();
             crashpoint!("staged.removing");
-            let outputs = text.split_terminator('\0').map(PathBuf::from).collect();
-            match remove_staging(job, outputs, storage).await {
+            // Without receipts it does not matter which sink an output belongs to.
+            let outputs = (0u32..).zip(text.split_terminator('\0').map(PathBuf::from)).collect();
+            match remove_staging(job, outputs, Receipts::default(), storage).await {
                 true => drop(fs::remove_file(&trying)),
                 // The removal has ended without a crash.
                 false => drop(fs::rename(&trying, entry.path())),

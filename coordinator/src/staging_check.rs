@@ -1,4 +1,4 @@
-//! Before its first task, every worker is asked whether it sees a job's staging folders and inputs.
+//! Before its first task, every worker is asked whether it sees a job's stagings and inputs.
 //!
 //! A worker that does not is left out of the job, with its reason; the job fails only if no worker that was asked sees them.
 //! A worker that does not answer is waited for, but not long once another one has said yes: its answer may come later, and
@@ -61,13 +61,13 @@ pub(crate) struct StagingChecks {
 }
 
 impl StagingChecks {
-    /// The questions that `worker` is asked about a job: one for each staging folder. A job that only collects has none:
+    /// The questions that `worker` is asked about a job: one for each staging. A job that only collects has none:
     /// whether its inputs are there shows when its tasks open them.
     pub(crate) fn ask(&mut self, now: Time, job: JobId, worker: WorkerId, split: &SplitJob) -> Vec<v1::CheckStaging> {
         let mut inputs: Vec<Vec<u8>> = split.probes.iter().map(|p| path_to_bytes(p)).collect();
         let mut questions = Vec::new();
         for staged in &split.staging {
-            let (folder, nonce) = (path_to_bytes(&staged.staging.folder), staged.nonce.clone());
+            let (folder, nonce) = (path_to_bytes(&staged.staging.area), staged.nonce.clone());
             self.last += 1;
             self.open.insert(self.last, Request { job, worker, asked: now, late: false });
             // Inputs are looked at once, with the first folder.
@@ -155,7 +155,7 @@ impl StagingChecks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::split::StagedSink;
+    use crate::staged_outputs::StagedSink;
     use windrow_store::Staging;
 
     fn job() -> JobId {
@@ -168,9 +168,9 @@ mod tests {
 
     /// Asks workers 1 to `workers` about a job with `sinks` outputs: the numbers of the questions by worker.
     fn asked(checks: &mut StagingChecks, workers: u8, sinks: u32) -> Vec<Vec<u64>> {
-        let folder = tempfile::tempdir().unwrap();
         let staged = |sink: u32| {
-            let staging = Staging::at(&folder.path().join(format!("out{sink}")), job()).unwrap();
+            let [output, area] = ["out", ".out"].map(|name| format!("/{name}{sink}").into());
+            let staging = Staging { output, area, job: job() };
             StagedSink { sink, staging, nonce: String::new() }
         };
         let staging = (0..sinks).map(staged).collect();

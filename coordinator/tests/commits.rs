@@ -47,7 +47,7 @@ impl Away {
         }
         std::fs::rename(place.dir.path().join("mount"), place.dir.path().join("away")).unwrap();
         for attempt in granted {
-            worker.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![] }));
+            worker.say(Say::Published(v1::Published { attempt: Some(attempt.into()), ..Default::default() }));
         }
         let mut away = Away { place, coordinator, client, job: spec.id, _worker: worker };
         away.waits_for("is it mounted?").await;

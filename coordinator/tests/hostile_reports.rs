@@ -34,7 +34,7 @@ fn lies(attempt: AttemptId) -> Vec<Say> {
         Say::Beat(v1::Beat { progress: vec![progress; 100], ..Default::default() }),
         Say::Done(v1::AttemptDone { attempt: named.clone(), report: Some(v1::TaskReport::default()) }),
         Say::Failed(v1::AttemptFailed { attempt: named.clone(), failure: failure_of("x".repeat(1 << 20)) }),
-        Say::Published(v1::Published { attempt: named.clone(), chunks: vec![] }),
+        Say::Published(v1::Published { attempt: named.clone(), ..Default::default() }),
         Say::PublishFailed(v1::PublishFailed { attempt: named.clone(), failure: failure_of("no".into()) }),
         Say::SegmentLost(v1::SegmentLost { reader: named, segment: Some(segment), failure: failure_of("no".into()) }),
         Say::StagingChecked(v1::StagingChecked { request: u64::MAX, failure: failure_of("no".into()) }),

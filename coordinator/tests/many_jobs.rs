@@ -76,7 +76,7 @@ fn published(job: JobId, index: u32, epoch: Epoch) -> Record {
     let part = OutputReport::Sink(PartReport { sink: 0, bytes: 7, records: 1, checksum: 7 });
     let report = TaskReport { outputs: vec![part, OutputReport::Broadcast(vec![1])], ..TaskReport::default() };
     let task = RestoredTask { worker: WorkerId::from_bytes([5; 16]), attempt, report };
-    Record::Published(Box::new(PublishedTask { task, chunks: vec![] }))
+    Record::Published(Box::new(PublishedTask { task, chunks: vec![], receipts: vec![] }))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,8 @@ fn published() -> PublishedTask {
     let task = TaskId { job: JobId::from_bytes([3; 16]), stage: StageId(0), index: 0 };
     let attempt = AttemptId { task, number: 3, epoch: Epoch(1), incarnation: Incarnation(2) };
     let report = TaskReport { run_ms: 8, ..TaskReport::default() };
-    PublishedTask { task: RestoredTask { worker: WorkerId::from_bytes([5; 16]), attempt, report }, chunks: vec![] }
+    let task = RestoredTask { worker: WorkerId::from_bytes([5; 16]), attempt, report };
+    PublishedTask { task, chunks: vec![], receipts: vec![] }
 }
 
 /// Rows of this format that were written first do not say when their job ended.

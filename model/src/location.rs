@@ -36,6 +36,19 @@ impl<'a> Location<'a> {
         }
     }
 
+    /// Parses a name that a storage has made: an absolute path without `..` and double slashes, or the text of a location. A name
+    /// that is not UTF-8 is a path, since URLs are ASCII.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use windrow_model::Location;
+    /// assert_eq!(Location::of_name(Path::new("/out")), Location::Path(Path::new("/out")));
+    /// assert_eq!(Location::of_name(Path::new("s3://bucket/out")), Location::Unknown("s3://bucket/out"));
+    /// ```
+    pub fn of_name(name: &'a Path) -> Self {
+        name.to_str().map_or(Location::Path(name), Location::of)
+    }
+
     /// The path, if it is one.
     pub fn path(self) -> Option<&'a Path> {
         match self {
@@ -76,9 +89,10 @@ impl SinkSpec {
         Location::of(&self.path)
     }
 
-    /// The folder of the output, if it is one on a file system.
-    pub fn folder(&self) -> Option<&Path> {
-        self.location().path()
+    /// Where the output lies, if its parts are staged on storage outside of the cluster. The parts of a dataset become chunks
+    /// where their tasks ran.
+    pub fn staged_at(&self) -> Option<Location<'_>> {
+        Some(self.location()).filter(|location| location.dataset().is_none())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Data outside of the cluster: the inputs that a job names and the outputs that it publishes.
 //!
-//! Lists and identifies input files, splits them into chunks, and makes each output appear atomically. Synchronous, on
-//! local (or mounted) file systems: callers on an async runtime use a blocking thread. The crate knows nothing of
-//! workers, messages or the contents of records.
+//! Lists and identifies input files, splits them into chunks, and makes each output appear atomically. Kinds of storage are
+//! behind two traits (`inputs.rs`, `outputs.rs`); this release has files, and datasets as inputs. Synchronous: callers on an
+//! async runtime use a blocking thread. The crate knows nothing of workers, messages or the contents of records.
 
 #![warn(unreachable_pub)]
 
@@ -12,9 +12,8 @@ pub mod excerpt;
 pub mod glob;
 pub mod identity;
 pub mod list;
-pub mod output;
+pub mod outputs;
 pub mod prepare;
-pub mod publish;
 pub mod remove_tree;
 pub mod split;
 #[cfg(feature = "storage-calls")]
@@ -24,26 +23,28 @@ pub mod steps;
 pub mod storage_call;
 
 mod bad_inputs;
-mod folders;
 mod input_file;
 mod inputs;
 mod listed_total;
+mod receipts;
 mod replace;
+mod staging;
 mod walk;
 
-pub use commit_state::{CommitState, commit_state};
+pub use commit_state::CommitState;
 pub use error::{Result, StoreError};
 pub use excerpt::record_place;
 pub use identity::same;
 pub use input_file::InputFile;
 pub use list::list_inputs;
 pub use listed_total::ListedTotal;
-pub use output::{canonical_output, check_free, check_output};
-pub use prepare::{Prepared, prepare};
-pub use publish::{Staging, abandon, check_nonce, commit, commit_output, place_part, remove_staging};
+pub use outputs::{CompleteOutput, Output, Outputs, PartFile, complete_output};
+pub use prepare::{Prepared, Storage, prepare};
+pub use receipts::{Placed, Receipt, Receipts};
 pub use remove_tree::remove_tree;
 pub use replace::rename_to_free_name;
 pub use split::{SplitOptions, input_bytes, split, unsupported};
+pub use staging::Staging;
 #[cfg(feature = "storage-calls")]
 pub use start_thread::{start_thread, thread_failure_code};
 pub use steps::Steps;

@@ -4,15 +4,15 @@
 use crate::error::{Result, StoreError};
 use crate::input_file::InputFile;
 use crate::inputs::Inputs;
-use crate::output::{canonical_output, check_output};
-use crate::publish::Staging;
+use crate::outputs::Outputs;
 use crate::split::{SplitOptions, input_bytes, split};
+use crate::staging::Staging;
 use crate::steps::Steps;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use windrow_format::durable::Durability;
 use windrow_model::{
-    Chunk, Code, Dataset, JobId, JobOptions, Location, Output, Partitioner, Partitions, Plan, SinkSpec, StageId, total,
+    Chunk, Code, Dataset, JobId, JobOptions, Output, Partitioner, Partitions, Plan, SinkSpec, StageId, total,
 };
 
 /// A job that is ready to run.
@@ -21,22 +21,33 @@ pub struct Prepared {
     pub input_bytes: u64,
     /// Chunks of every source stage.
     pub stages: Vec<(StageId, Vec<Chunk>)>,
-    /// Hidden staging folders of the outputs that are folders, with their sinks.
+    /// The stagings of the outputs that are not datasets, with their sinks.
     pub stagings: Vec<(u32, Staging)>,
 }
 
-/// Checks outputs against inputs, lists and cuts inputs, and creates staging folders. After an error nothing is left
-/// behind.
+/// The storage that the plan of a job may name.
+#[derive(Clone, Copy, Debug)]
+pub struct Storage<'a> {
+    /// The datasets of the cluster, as inputs.
+    pub datasets: &'a BTreeMap<String, Dataset>,
+    /// The kinds of storage for outputs.
+    pub outputs: &'a Outputs,
+}
+
+/// Checks outputs against inputs, lists and cuts inputs, and stages outputs. After an error nothing is left behind.
 ///
-/// `slots`: number of tasks that can run at once, for the default chunk size. `datasets`: the datasets that the plan
-/// may name. `steps`: bounds the work, and lets another thread cancel it.
+/// `slots`: number of tasks that can run at once, for the default chunk size. `steps`: bounds the work, and lets another
+/// thread cancel it.
+///
+/// # Errors
+/// An input or an output cannot be used as the plan says; the work was cancelled.
 pub fn prepare(
     job: JobId,
     plan: &Plan,
     options: &JobOptions,
     slots: u32,
     durability: Durability,
-    datasets: &BTreeMap<String, Dataset>,
+    Storage { datasets, outputs }: Storage<'_>,
     steps: &Steps,
 ) -> Result<Prepared> {
     let every_input: Vec<String> = plan.inputs().cloned().collect();
@@ -47,11 +58,11 @@ pub fn prepare(
                 format!("two outputs of the job have the path {}", other.path),
             ));
         }
-        if let Some(folder) = output_folder(sink)? {
-            check_output(folder, sink.overwrite, &every_input, steps)?;
+        if let Some(location) = sink.staged_at() {
+            outputs.check(location, sink.overwrite, &every_input, steps)?;
         }
     }
-    check_apart(&plan.sinks)?;
+    check_apart(&plan.sinks, outputs)?;
 
     // The same inputs in two sources are listed once and count once.
     let inputs = Inputs::with(datasets);
@@ -84,50 +95,52 @@ pub fn prepare(
         stages.push((StageId(i as u32), chunks));
     }
 
+    let stagings = stage(job, &plan.sinks, durability, outputs, steps)?;
+    Ok(Prepared { input_bytes, stages, stagings })
+}
+
+fn stage(
+    job: JobId,
+    sinks: &[SinkSpec],
+    durability: Durability,
+    outputs: &Outputs,
+    steps: &Steps,
+) -> Result<Vec<(u32, Staging)>> {
     let mut stagings: Vec<(u32, Staging)> = Vec::new();
-    let folders = (0u32..).zip(&plan.sinks).filter_map(|(index, sink)| Some((index, sink.folder()?)));
-    for (index, folder) in folders {
-        match steps.step(folder).and_then(|()| Staging::create_with(folder, job, durability, &stagings)) {
+    for (index, sink) in (0u32..).zip(sinks) {
+        let Some(location) = sink.staged_at() else { continue };
+        let staged = steps
+            .step(sink.path.as_ref())
+            .and_then(|()| outputs.at(location)?.stage(location, job, durability, &stagings));
+        match staged {
             Ok(staging) => stagings.push((index, staging)),
             Err(e) => {
                 for (_, staging) in &stagings {
-                    // Return the first error; a folder that could not be removed is found by its name later.
-                    let _ = crate::publish::abandon(staging);
+                    // Return the first error; a staging that could not be removed is found by its name later.
+                    let _ = outputs.of(staging).and_then(|kind| kind.abandon(staging, &[]));
                 }
                 return Err(e);
             }
         }
     }
-    Ok(Prepared { input_bytes, stages, stagings })
+    Ok(stagings)
 }
 
 /// Refuses outputs that are one folder or contain each other. The plan has compared the outputs by name only: through
 /// symbolic links two names may lead to one folder, in which the output that is committed last would replace the other.
-fn check_apart(sinks: &[SinkSpec]) -> Result<()> {
-    let mut folders: Vec<(PathBuf, &str)> = Vec::new();
-    for (sink, path) in sinks.iter().filter_map(|sink| Some((sink, sink.folder()?))) {
-        let folder = canonical_output(path)?;
-        let same = |(other, _): &&(PathBuf, &str)| other.starts_with(&folder) || folder.starts_with(other);
-        if let Some((_, other)) = folders.iter().find(same) {
+fn check_apart(sinks: &[SinkSpec], outputs: &Outputs) -> Result<()> {
+    let mut names: Vec<(PathBuf, &str)> = Vec::new();
+    for (sink, location) in sinks.iter().filter_map(|sink| Some((sink, sink.staged_at()?))) {
+        let name = outputs.at(location)?.canonical(location)?;
+        let same = |(other, _): &&(PathBuf, &str)| other.starts_with(&name) || name.starts_with(other);
+        if let Some((_, other)) = names.iter().find(same) {
             let message = format!(
                 "the outputs {other} and {} of the job are the same folder or contain each other: give each a folder of its own",
                 sink.path
             );
             return Err(StoreError::new(Code::OutputInUse, message));
         }
-        folders.push((folder, &sink.path));
+        names.push((name, &sink.path));
     }
     Ok(())
-}
-
-/// The folder of a sink; nothing for a dataset, whose parts become chunks where their tasks ran.
-///
-/// # Errors
-/// `OUTPUT_FAILED` for a location that no kind of storage holds.
-fn output_folder(sink: &SinkSpec) -> Result<Option<&Path>> {
-    match sink.location() {
-        Location::Path(folder) => Ok(Some(folder)),
-        Location::Dataset(_) => Ok(None),
-        other @ Location::Unknown(_) => Err(StoreError::new(Code::OutputFailed, format!("{other} is not a path"))),
-    }
 }

@@ -5,9 +5,10 @@
 //! `STORAGE_TIMEOUT`, which names the path, and the thread is abandoned: it ends when the call returns, if ever.
 //! Abandoned threads are counted by the mount of their path. A mount with the maximum number of them is considered
 //! dead: calls on it fail at once until one of its threads has returned. Mounts are determined from the text of the
-//! path and the system's list, which touches no mount.
+//! path and the system's list, which touches no mount. Other storage than paths counts by scheme and bucket.
 
 use crate::error::{Result, StoreError};
+use crate::outputs::{Output, Outputs};
 use crate::start_thread::{start_thread, thread_failure_code};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use windrow_format::regular_file;
-use windrow_model::{Code, Escape};
+use windrow_model::{Code, Escape, Location};
 
 /// Most abandoned threads of one mount.
 pub const ABANDONED_PER_MOUNT_MAX: usize = 8;
@@ -48,6 +49,7 @@ pub struct StorageCalls {
     /// Time without progress after which a call is abandoned.
     limit: Duration,
     abandoned: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
+    outputs: Outputs,
 }
 
 impl StorageCalls {
@@ -56,7 +58,17 @@ impl StorageCalls {
 
     /// Creates a set of calls, each of which is abandoned after `limit` without progress.
     pub fn new(limit: Duration) -> StorageCalls {
-        StorageCalls { limit, abandoned: Arc::default() }
+        StorageCalls { limit, abandoned: Arc::default(), outputs: Outputs::default() }
+    }
+
+    /// The same calls on these kinds of storage for outputs.
+    pub fn on(self, outputs: Outputs) -> StorageCalls {
+        StorageCalls { outputs, ..self }
+    }
+
+    /// The kinds of storage for outputs, for threads that have a deadline of another kind.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// The same calls for writing, with `limit` as their limit if that is longer than the usual one. A responsive file
@@ -64,7 +76,7 @@ impl StorageCalls {
     pub fn for_writes(&self, limit: Duration) -> StorageCalls {
         // A test with a short limit keeps it here.
         let limit = if self.limit < StorageCalls::LIMIT { self.limit } else { limit.max(self.limit) };
-        StorageCalls { limit, abandoned: self.abandoned.clone() }
+        StorageCalls { limit, ..self.clone() }
     }
 
     /// Number of abandoned threads that have not ended, on all mounts.
@@ -116,6 +128,19 @@ impl StorageCalls {
         drop(guard);
         let seconds = self.limit.as_secs_f32();
         Err(failed(Code::StorageTimeout, format!("the file system has not answered for {seconds} s")))
+    }
+
+    /// Runs `call` with the kind of storage that holds the output or staging area of this name, like [`StorageCalls::run`].
+    ///
+    /// # Errors
+    /// `OUTPUT_FAILED` if no kind holds it, and those of [`StorageCalls::run`].
+    pub async fn run_output<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        name: &Path,
+        call: impl FnOnce(&dyn Output, &Progress) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (outputs, own) = (self.outputs.clone(), name.to_path_buf());
+        self.run(name, move |progress| call(outputs.at(Location::of_name(&own))?, progress)).await
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, usize>> {
@@ -175,8 +200,11 @@ impl Default for StorageCalls {
 /// Most bytes of the list of mounts that are read.
 const MOUNTS_BYTES_MAX: u64 = 64 << 20;
 
-/// The mount point above a path, without resolving links.
+/// The mount point above a path, without resolving links; of a URL, its scheme and the first part of its name.
 fn mount_of(path: &Path) -> PathBuf {
+    if Location::of_name(path).path().is_none() {
+        return path.components().take(2).collect();
+    }
     let mounts = regular_file::read(Path::new("/proc/self/mountinfo"), MOUNTS_BYTES_MAX).unwrap_or_default();
     longest_mount(&mounts, path).unwrap_or_else(|| PathBuf::from("/"))
 }
@@ -268,5 +296,7 @@ mod tests {
         assert_eq!(of("/mnt/far away/in/a"), Path::new("/mnt/far away"));
         assert_eq!(of("/mnt/far"), Path::new("/mnt"));
         assert_eq!(of("/mntx"), Path::new("/"));
+        assert_eq!(mount_of(Path::new("s3://bucket/out")), mount_of(Path::new("s3://bucket/other/out")));
+        assert_ne!(mount_of(Path::new("s3://bucket/out")), mount_of(Path::new("s3://other/out")));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use windrow_model::{Code, Escape};
+use windrow_model::{Code, Escape, Location};
 use windrow_store::{Steps, StoreError, list_inputs};
 
 struct Tree(tempfile::TempDir);
@@ -167,7 +167,7 @@ fn names_that_are_not_utf8_are_sorted_by_bytes() {
 fn empty_path_is_refused() {
     let e = list_inputs(&[String::new()], &Steps::default()).unwrap_err();
     assert_eq!((e.code, e.message.as_str()), (Code::BadRequest, "an input path is empty: was a variable not set?"));
-    let e = windrow_store::check_output(Path::new(""), true, &[], &Steps::default()).unwrap_err();
+    let e = windrow_store::Outputs::default().check(Location::of(""), true, &[], &Steps::default()).unwrap_err();
     assert_eq!(e.code, Code::BadRequest);
 }
 

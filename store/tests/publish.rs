@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
 use windrow_format::{manifest, names};
 use windrow_model::{
-    AttemptId, BadRecord, Code, Epoch, Incarnation, JobId, Manifest, RecordPlace, SkippedRecord, StageId, TaskId,
+    AttemptId, BadRecord, Code, Epoch, Incarnation, JobId, Location, Manifest, RecordPlace, SkippedRecord, StageId,
+    TaskId,
 };
 use windrow_store::Durability::{NoSync, Sync};
 use windrow_store::{
-    Durability, Result, Staging, Steps, abandon, canonical_output, check_nonce, check_output, place_part,
+    CompleteOutput, Durability, Output, Outputs, PartFile, Placed, Receipt, Result, Staging, Steps, Storage,
 };
 
 fn job(n: u8) -> JobId {
@@ -22,16 +23,69 @@ fn attempt(n: u8, index: u32) -> AttemptId {
     AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }
 }
 
+/// Calls the kind of storage that holds paths.
+fn with_files<T>(call: impl FnOnce(&dyn Output) -> T) -> T {
+    call(Outputs::default().at(Location::of("/")).unwrap())
+}
+
+fn stage(output: &Path, job: JobId, durability: Durability) -> Result<Staging> {
+    with_files(|files| files.stage(Location::Path(output), job, durability, &[]))
+}
+
+fn names_of(output: &Path, job: JobId) -> Result<Staging> {
+    with_files(|files| files.staging(Location::Path(output), job))
+}
+
+fn nonce(staging: &Staging) -> String {
+    with_files(|files| files.nonce(staging)).unwrap()
+}
+
+fn check_nonce(area: &Path, nonce: &str) -> Result<()> {
+    with_files(|files| files.check_nonce(area, nonce))
+}
+
+fn place_part(area: &Path, attempt: &AttemptId, suffix: &str, file: &Path, durability: Durability) -> Result<()> {
+    let receipt = with_files(|files| files.place(area, PartFile { attempt, suffix, file }, durability, &|| {}))?;
+    assert!(receipt.is_empty(), "names are enough");
+    Ok(())
+}
+
+fn abandon(staging: &Staging) -> Result<()> {
+    with_files(|files| files.abandon(staging, &[]))
+}
+
+fn check_output(path: &Path, overwrite: bool, inputs: &[String], steps: &Steps) -> Result<()> {
+    Outputs::default().check(Location::Path(path), overwrite, inputs, steps)
+}
+
+fn canonical_output(path: &Path) -> Result<PathBuf> {
+    with_files(|files| files.canonical(Location::Path(path)))
+}
+
 /// Path of an attempt's part before the commit.
 fn placed(staging: &Staging, n: u8, index: u32, suffix: &str) -> PathBuf {
-    staging.folder.join(names::PARTS).join(names::attempt_part(&attempt(n, index), suffix))
+    staging.area.join(names::PARTS).join(names::attempt_part(&attempt(n, index), suffix))
 }
 
 /// Commits with the first attempts as winners.
 fn commit(staging: &Staging, manifest: &Manifest, overwrite: bool, durability: Durability) -> Result<()> {
     let job = manifest.job.as_bytes()[0];
     let winners: Vec<_> = (0..manifest.parts.len()).map(|i| attempt(job, i as u32)).collect();
-    windrow_store::commit(staging, manifest, &winners, &[], overwrite, durability)
+    commit_with(staging, manifest, &winners, &[], overwrite, durability)
+}
+
+fn commit_with(
+    staging: &Staging,
+    manifest: &Manifest,
+    winners: &[AttemptId],
+    bad_records: &[BadRecord],
+    overwrite: bool,
+    durability: Durability,
+) -> Result<()> {
+    let none = Receipt::default();
+    let winners: Vec<_> = winners.iter().map(|attempt| Placed { attempt: *attempt, receipt: &none }).collect();
+    let output = CompleteOutput { manifest, winners: &winners, others: &[], bad_records, overwrite };
+    with_files(|files| files.commit(staging, &output, durability))
 }
 
 struct Place(tempfile::TempDir);
@@ -51,12 +105,12 @@ impl Place {
     }
     /// Stages parts with these contents as a worker does.
     fn stage(&self, output: &Path, n: u8, contents: &[&str]) -> (Staging, Manifest) {
-        let staging = Staging::create(output, job(n), Sync).unwrap();
+        let staging = stage(output, job(n), Sync).unwrap();
         let mut parts = Vec::new();
         for (i, text) in contents.iter().enumerate() {
             let scratch = self.path("scratch");
             fs::write(&scratch, text).unwrap();
-            place_part(&staging.folder, &attempt(n, i as u32), "", &scratch, Sync).unwrap();
+            place_part(&staging.area, &attempt(n, i as u32), "", &scratch, Sync).unwrap();
             assert!(!scratch.exists());
             parts.push(manifest::part(i as u32, "", text.len() as u64, 1, crc32c(text.as_bytes())));
         }
@@ -89,11 +143,11 @@ fn every_step_may_be_repeated() {
     let place = Place::new();
     let output = place.path("out");
     let (staging, manifest) = place.stage(&output, 1, &["a", "b"]);
-    let nonce = staging.nonce().unwrap();
-    assert_eq!(Staging::create(&output, job(1), Sync).unwrap(), staging);
-    assert_eq!(Staging::at(&output, job(1)).unwrap(), staging);
-    assert_eq!(staging.nonce().unwrap(), nonce, "made once");
-    place_part(&staging.folder, &attempt(1, 1), "", &place.path("scratch"), Sync).unwrap();
+    let made = nonce(&staging);
+    assert_eq!(stage(&output, job(1), Sync).unwrap(), staging);
+    assert_eq!(names_of(&output, job(1)).unwrap(), staging);
+    assert_eq!(nonce(&staging), made, "made once");
+    place_part(&staging.area, &attempt(1, 1), "", &place.path("scratch"), Sync).unwrap();
     for _ in 0..3 {
         commit(&staging, &manifest, false, NoSync).unwrap();
         manifest::verify(&output).unwrap();
@@ -109,18 +163,18 @@ fn interrupted_commit_is_finished_by_the_next() {
     let output = place.path("out");
     let (staging, manifest) = place.stage(&output, 1, &["a"]);
     // The commit died after `_SUCCESS` was written, before the rename; a half copy of a dead worker is left too.
-    fs::remove_file(staging.folder.join("nonce")).unwrap();
-    fs::write(staging.folder.join(".part-00000.tmp-00000000000000aa"), "ha").unwrap();
-    manifest::write(&staging.folder, &manifest, NoSync).unwrap();
+    fs::remove_file(staging.area.join("nonce")).unwrap();
+    fs::write(staging.area.join(".part-00000.tmp-00000000000000aa"), "ha").unwrap();
+    manifest::write(&staging.area, &manifest, NoSync).unwrap();
     commit(&staging, &manifest, false, Sync).unwrap();
     assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
     // The commit died after the exchange, before the old output was deleted.
     let (staging, manifest) = place.stage(&output, 2, &["b"]);
-    fs::rename(placed(&staging, 2, 0, ""), staging.folder.join("part-00000")).unwrap();
-    manifest::write(&staging.folder, &manifest, NoSync).unwrap();
+    fs::rename(placed(&staging, 2, 0, ""), staging.area.join("part-00000")).unwrap();
+    manifest::write(&staging.area, &manifest, NoSync).unwrap();
     fs::rename(&output, place.path("old")).unwrap();
-    fs::rename(&staging.folder, &output).unwrap();
-    fs::rename(place.path("old"), &staging.folder).unwrap();
+    fs::rename(&staging.area, &output).unwrap();
+    fs::rename(place.path("old"), &staging.area).unwrap();
     commit(&staging, &manifest, true, Sync).unwrap();
     assert_eq!(place.names(), ["out"]);
     assert_eq!(fs::read_to_string(output.join("part-00000")).unwrap(), "b");
@@ -133,8 +187,8 @@ fn replaced_commit_is_not_repeated() {
     place.publish(&output, 1, &["a"], false).unwrap();
     let (staging, manifest) = place.stage(&output, 2, &["a"]);
     // Job 2 exchanges and dies; job 3 overwrites its output; job 2's commit is repeated.
-    fs::remove_dir_all(&staging.folder).unwrap();
-    fs::rename(&output, &staging.folder).unwrap();
+    fs::remove_dir_all(&staging.area).unwrap();
+    fs::rename(&output, &staging.area).unwrap();
     place.publish(&output, 3, &["c"], false).unwrap();
     commit(&staging, &manifest, true, Sync).unwrap();
     assert_eq!(manifest::verify(&output).unwrap().job, job(3));
@@ -148,9 +202,9 @@ fn missing_or_damaged_parts_stop_the_commit() {
     let (staging, manifest) = place.stage(&output, 1, &["a", "b"]);
     fs::write(placed(&staging, 1, 1, ""), "longer").unwrap();
     assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
-    fs::remove_file(staging.folder.join("part-00001")).unwrap();
+    fs::remove_file(staging.area.join("part-00001")).unwrap();
     assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
-    assert!(!output.exists() && staging.folder.exists());
+    assert!(!output.exists() && staging.area.exists());
     abandon(&staging).unwrap();
     assert!(place.names().is_empty());
     assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
@@ -172,7 +226,7 @@ fn output_that_appears_meanwhile_is_not_replaced() {
         let (staging, manifest) = place.stage(&output, 1, &["a"]);
         make(&output);
         assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputExists);
-        assert!(output.exists() && staging.folder.exists());
+        assert!(output.exists() && staging.area.exists());
         if output.is_dir() { fs::remove_dir_all(&output).unwrap() } else { fs::remove_file(&output).unwrap() }
     }
 }
@@ -214,13 +268,13 @@ fn part_is_placed_once_and_only_in_its_staging() {
     let (staging, _) = place.stage(&place.path("out"), 1, &["a"]);
     let scratch = place.path("scratch");
     fs::write(&scratch, "again").unwrap();
-    place_part(&staging.folder, &attempt(1, 0), "", &scratch, NoSync).unwrap();
+    place_part(&staging.area, &attempt(1, 0), "", &scratch, NoSync).unwrap();
     assert_eq!(fs::read_to_string(placed(&staging, 1, 0, "")).unwrap(), "again");
-    assert_eq!(code(place_part(&staging.folder, &attempt(1, 1), ".gz", &scratch, NoSync)), Code::IoError);
+    assert_eq!(code(place_part(&staging.area, &attempt(1, 1), ".gz", &scratch, NoSync)), Code::IoError);
     fs::write(&scratch, "late").unwrap();
     abandon(&staging).unwrap();
-    assert_eq!(code(place_part(&staging.folder, &attempt(1, 0), "", &scratch, NoSync)), Code::OutputFailed);
-    assert!(!staging.folder.exists() && scratch.exists());
+    assert_eq!(code(place_part(&staging.area, &attempt(1, 0), "", &scratch, NoSync)), Code::OutputFailed);
+    assert!(!staging.area.exists() && scratch.exists());
 }
 
 /// A fenced attempt that does not know it yet has produced another part.
@@ -232,7 +286,7 @@ fn commit_takes_the_winners_part_despite_late_attempts() {
     let late = AttemptId { number: 1, ..attempt(1, 0) };
     let put = |text: &str| {
         fs::write(place.path("scratch"), text).unwrap();
-        place_part(&staging.folder, &late, "", &place.path("scratch"), NoSync)
+        place_part(&staging.area, &late, "", &place.path("scratch"), NoSync)
     };
     put("lost").unwrap();
     commit(&staging, &manifest, false, NoSync).unwrap();
@@ -246,13 +300,13 @@ fn commit_takes_the_winners_part_despite_late_attempts() {
 fn part_from_another_file_system_is_copied() {
     let Ok(shm) = tempfile::tempdir_in("/dev/shm") else { return };
     let place = Place::new();
-    let staging = Staging::create(&place.path("out"), job(1), NoSync).unwrap();
+    let staging = stage(&place.path("out"), job(1), NoSync).unwrap();
     let scratch = shm.path().join("sink-0");
     for durability in [Sync, NoSync] {
         fs::write(&scratch, "far").unwrap();
-        place_part(&staging.folder, &attempt(1, 7), ".gz", &scratch, durability).unwrap();
+        place_part(&staging.area, &attempt(1, 7), ".gz", &scratch, durability).unwrap();
         assert_eq!(fs::read_to_string(placed(&staging, 1, 7, ".gz")).unwrap(), "far");
-        assert_eq!(fs::read_dir(staging.folder.join(names::PARTS)).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(staging.area.join(names::PARTS)).unwrap().count(), 1);
         assert!(!scratch.exists());
     }
 }
@@ -260,9 +314,9 @@ fn part_from_another_file_system_is_copied() {
 #[test]
 fn folder_without_the_nonce_is_refused() {
     let place = Place::new();
-    let staging = Staging::create(&place.path("out"), job(1), NoSync).unwrap();
-    check_nonce(&staging.folder, &staging.nonce().unwrap()).unwrap();
-    assert_eq!(code(check_nonce(&staging.folder, "other")), Code::OutputNotShared);
+    let staging = stage(&place.path("out"), job(1), NoSync).unwrap();
+    check_nonce(&staging.area, &nonce(&staging)).unwrap();
+    assert_eq!(code(check_nonce(&staging.area, "other")), Code::OutputNotShared);
     assert_eq!(code(check_nonce(&place.path("elsewhere"), "other")), Code::OutputNotShared);
 }
 
@@ -364,7 +418,7 @@ fn bad_record_of_two_stages_is_listed_once() {
         message: format!("in stage {stage}"),
     };
     let records = [bad(0, 7), bad(1, 7), bad(1, 9), bad(2, 7)];
-    windrow_store::commit(&staging, &manifest, &[attempt(1, 0)], &records, false, NoSync).unwrap();
+    commit_with(&staging, &manifest, &[attempt(1, 0)], &records, false, NoSync).unwrap();
     let listed = fs::read_to_string(output.join(names::BAD_RECORDS)).unwrap();
     let listed: Vec<serde_json::Value> = listed.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let listed_fields: Vec<_> =
@@ -379,15 +433,15 @@ fn bad_record_of_two_stages_is_listed_once() {
 fn folders_made_for_an_abandoned_output_go_with_it() {
     let place = Place::new();
     let output = place.path("new/deep/out");
-    let staging = Staging::create(&output, job(1), NoSync).unwrap();
+    let staging = stage(&output, job(1), NoSync).unwrap();
     abandon(&staging).unwrap();
     assert!(place.names().is_empty(), "{:?}", place.names());
     // A second job that stages beside it keeps the shared folders, and existing ones stay.
     fs::create_dir(place.path("old")).unwrap();
-    let first = Staging::create(&place.path("old/new/a"), job(1), NoSync).unwrap();
-    let second = Staging::create(&place.path("old/new/b"), job(2), NoSync).unwrap();
+    let first = stage(&place.path("old/new/a"), job(1), NoSync).unwrap();
+    let second = stage(&place.path("old/new/b"), job(2), NoSync).unwrap();
     abandon(&first).unwrap();
-    assert!(second.folder.is_dir());
+    assert!(second.area.is_dir());
     abandon(&second).unwrap();
     assert!(place.path("old").is_dir());
 }
@@ -412,7 +466,8 @@ fn plan_of_outputs(place: &Place, paths: &[&str]) -> windrow_model::Plan {
 
 fn prepared(plan: &windrow_model::Plan) -> windrow_store::Result<windrow_store::Prepared> {
     let (options, datasets) = (windrow_model::JobOptions::default(), Default::default());
-    windrow_store::prepare(job(1), plan, &options, 1, NoSync, &datasets, &Steps::default())
+    let storage = Storage { datasets: &datasets, outputs: &Outputs::default() };
+    windrow_store::prepare(job(1), plan, &options, 1, NoSync, storage, &Steps::default())
 }
 
 #[test]

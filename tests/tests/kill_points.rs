@@ -172,7 +172,7 @@ fn coordinator_dies_before_any_write_of_a_dataset_job() {
     panic!("passed more than {PASSES_MAX} times");
 }
 
-/// Every step of `publish::commit`, in order.
+/// Every step of a commit (`store/src/outputs/files/commit.rs`), in order.
 const COMMIT_STEPS: [&str; 10] = [
     "commit.begun",
     "publish.take=kill@2",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 use windrow_net::{Access, ServerTls};
+use windrow_store::Outputs;
 
 /// Settings of one worker.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// A call to storage of users that takes longer fails the attempt.
     pub storage_timeout: Duration,
+    /// The kinds of storage that outputs may go to.
+    pub outputs: Outputs,
     /// A peer that sends nothing for this long during a fetch counts as gone.
     pub fetch_timeout: Duration,
     /// Fetch from workers on the same machine instead of using their files in place, and let them do the same.

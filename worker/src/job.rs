@@ -6,13 +6,14 @@ use windrow_model::{Digest, JobId};
 use windrow_proto::convert::path_from_bytes;
 use windrow_proto::{ConvertError, v1};
 
-/// A hidden folder beside an output, where granted parts of a sink go.
+/// The staging of an output, where granted parts of a sink go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StagingFolder {
     pub sink: u32,
+    /// Its name: a path, or a URL.
     pub path: PathBuf,
     pub suffix: String,
-    /// The content of the file `nonce` in it; empty if it is not checked.
+    /// The random text in it; empty if it is not checked.
     pub nonce: String,
 }
 

@@ -119,7 +119,7 @@ pub async fn run(
         },
         seen: Arc::default(),
         neighbours,
-        storage: StorageCalls::new(config.storage_timeout),
+        storage: StorageCalls::new(config.storage_timeout).on(config.outputs.clone()),
     });
     let parts = node::Parts {
         slots: node.slots,

@@ -19,7 +19,7 @@ use crate::membership::Membership;
 use crate::neighbours::Whereabouts;
 use crate::outputs::Outputs;
 use crate::progress::Progress;
-use crate::publish::check_shared;
+use crate::publish::{PublishedParts, check_shared};
 use crate::replicas::Sources;
 use crate::scratch::Scratch;
 use crate::session::{self, Up};
@@ -73,8 +73,8 @@ pub(crate) struct Parts {
 enum Mail {
     Attempt(Event),
     Staged(AttemptId, Staged),
-    /// The parts of an attempt are published; these have become chunks of datasets.
-    Published(AttemptId, Vec<v1::PublishedChunk>),
+    /// The parts of an attempt are published.
+    Published(AttemptId, PublishedParts),
     /// Chunks of datasets that are here now.
     ChunksHeld(Vec<Digest>),
     ChunkNotCopied(Digest, Failure),
@@ -120,8 +120,8 @@ pub(crate) struct Node {
     staged: HashMap<AttemptId, Staged>,
     /// Start times of running attempts.
     began: HashMap<AttemptId, Instant>,
-    /// Published parts that became chunks of datasets.
-    published: HashMap<AttemptId, Vec<v1::PublishedChunk>>,
+    /// What is reported of published parts, again if the answer is lost.
+    published: HashMap<AttemptId, PublishedParts>,
     /// Locations of the chunks that assigned tasks need, until they are staged.
     sources: HashMap<AttemptId, Sources>,
     post: mpsc::UnboundedSender<Mail>,
@@ -268,8 +268,8 @@ impl Node {
                 }
             }
             Mail::ChunksLookedAt(event) => self.step(*event),
-            Mail::Published(attempt, chunks) => {
-                self.published.insert(attempt, chunks);
+            Mail::Published(attempt, parts) => {
+                self.published.insert(attempt, parts);
                 self.step(Event::Published(attempt))
             }
             Mail::ChunksHeld(digests) => self.chunks_held(&digests),

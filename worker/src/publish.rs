@@ -1,8 +1,7 @@
-//! Staging folders of outputs: verifies that they are the coordinator's, and places the parts of a granted attempt in
-//! them.
+//! Staged outputs: verifies that this worker sees the coordinator's storage, and places the parts of a granted attempt there.
 //!
-//! A part is synced, file and folder, before it is reported. The folders lie on storage of the user, which may not
-//! answer: each access has a limit and a thread of its own.
+//! A part is durable before it is reported. The storage belongs to the user and may not answer: each access has a limit and a
+//! thread of its own.
 
 use crate::chunks::Chunks;
 use crate::error::disk_failure;
@@ -16,13 +15,22 @@ use windrow_failpoint::failpoint;
 use windrow_model::{AttemptId, Code, Escape, Failure, PartReport};
 use windrow_proto::convert::path_from_bytes;
 use windrow_proto::v1;
-use windrow_store::{Durability, Progress, StorageCalls, check_nonce, place_part};
+use windrow_store::{Durability, Outputs, PartFile, Progress, StorageCalls};
 
-/// Checks that this node sees the coordinator's staging folder (none: an empty path) and the job's inputs.
+/// What the coordinator gets to know of the parts of a published attempt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PublishedParts {
+    /// Those that have become chunks of datasets.
+    pub(crate) chunks: Vec<v1::PublishedChunk>,
+    /// Those whose storage has given a receipt.
+    pub(crate) placed: Vec<v1::PlacedPart>,
+}
+
+/// Checks that this node sees the coordinator's staging (none: an empty name) and the job's inputs.
 pub(crate) async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) -> Result<(), Failure> {
     if !question.folder.is_empty() {
         let folder = path_from_bytes(question.folder, "check.folder")?;
-        check_folder(folder, question.nonce, storage).await?;
+        check_area(folder, question.nonce, storage).await?;
     }
     for input in question.inputs {
         let path = path_from_bytes(input, "check.inputs")?;
@@ -38,20 +46,20 @@ pub(crate) async fn check_shared(question: v1::CheckStaging, storage: &StorageCa
     Ok(())
 }
 
-/// Checks that the folders of a job's setup are the coordinator's, where the setup has a nonce.
+/// Checks that the stagings of a job's setup are the coordinator's, where the setup has a nonce.
 pub(crate) async fn check_setup(staging: &[StagingFolder], storage: &StorageCalls) -> Result<(), Failure> {
     for folder in staging.iter().filter(|s| !s.nonce.is_empty()) {
-        check_folder(folder.path.clone(), folder.nonce.clone(), storage).await?;
+        check_area(folder.path.clone(), folder.nonce.clone(), storage).await?;
     }
     Ok(())
 }
 
-async fn check_folder(folder: PathBuf, nonce: String, storage: &StorageCalls) -> Result<(), Failure> {
-    let path = folder.clone();
-    storage.run(&path, move |_| Ok(check_nonce(&folder, &nonce)?)).await
+async fn check_area(area: PathBuf, nonce: String, storage: &StorageCalls) -> Result<(), Failure> {
+    let own = area.clone();
+    storage.run_output(&area, move |kind, _| Ok(kind.check_nonce(&own, &nonce)?)).await
 }
 
-/// Bound on copying one part to another file system and syncing it there.
+/// Bound on moving a piece of a part to its storage, and on making the part durable there.
 const PLACE_MAX: Duration = Duration::from_secs(600);
 
 /// Like [`place_parts`], on storage that may not answer. After the limit a part may still appear, under its attempt's
@@ -63,39 +71,49 @@ pub(crate) async fn publish(
     setup: &JobSetup,
     chunks: Chunks,
     storage: &StorageCalls,
-) -> Result<Vec<v1::PublishedChunk>, Failure> {
+) -> Result<PublishedParts, Failure> {
     let (staging, dataset_sinks) = (setup.staging.clone(), setup.dataset_sinks.clone());
+    let outputs = storage.outputs().clone();
     let target = staging
         .iter()
         .find(|s| parts.iter().any(|p| p.sink == s.sink))
         .map_or(folder.path(), |s| &s.path)
         .to_path_buf();
-    let place =
-        move |progress: &Progress| place_parts(attempt, &folder, &parts, &staging, &dataset_sinks, &chunks, progress);
+    let place = move |progress: &Progress| {
+        let to = Targets { staging: &staging, dataset_sinks: &dataset_sinks, outputs: &outputs, chunks: &chunks };
+        place_parts(attempt, &folder, &parts, to, progress)
+    };
     storage.for_writes(PLACE_MAX).run(&target, place).await
 }
 
-/// Places these parts of the attempt, which must be as its task has written them: into a staging folder, or among the chunks of datasets, which are
-/// returned. Idempotent. Blocks.
+/// Where the parts of a job go.
+struct Targets<'a> {
+    staging: &'a [StagingFolder],
+    dataset_sinks: &'a [u32],
+    outputs: &'a Outputs,
+    chunks: &'a Chunks,
+}
+
+/// Places these parts of the attempt, which must be as its task has written them: into the staging, or among the chunks of
+/// datasets. Idempotent. Blocks.
 fn place_parts(
     attempt: AttemptId,
     folder: &AttemptFolder,
     parts: &[PartReport],
-    staging: &[StagingFolder],
-    dataset_sinks: &[u32],
-    chunks: &Chunks,
+    to: Targets<'_>,
     progress: &Progress,
-) -> Result<Vec<v1::PublishedChunk>, Failure> {
-    let mut kept = Vec::new();
+) -> Result<PublishedParts, Failure> {
+    let mut published = PublishedParts::default();
     for part in parts {
         progress.tick();
         let (sink, source) = (part.sink, folder.sink(part.sink));
-        if dataset_sinks.contains(&sink) {
-            let chunk = chunks.keep(&source, part)?;
-            kept.extend(chunk.map(|(digest, length)| v1::PublishedChunk { sink, digest: Some(digest.into()), length }));
+        if to.dataset_sinks.contains(&sink) {
+            let chunk = to.chunks.keep(&source, part)?;
+            let chunk = chunk.map(|(digest, length)| v1::PublishedChunk { sink, digest: Some(digest.into()), length });
+            published.chunks.extend(chunk);
             continue;
         }
-        let target = staging.iter().find(|s| s.sink == sink).ok_or_else(|| {
+        let target = to.staging.iter().find(|s| s.sink == sink).ok_or_else(|| {
             Failure::new(
                 Code::BadRequest,
                 format!("the setup of {} has no staging folder for sink {sink}", attempt.task.job),
@@ -106,9 +124,14 @@ fn place_parts(
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             checked => checked.map_err(|e| disk_failure("publish", &source, 0, &e))?,
         }
-        place_part(&target.path, &attempt, &target.suffix, &source, Durability::Sync)?;
+        let file = PartFile { attempt: &attempt, suffix: &target.suffix, file: &source };
+        let kind = to.outputs.of_area(&target.path)?;
+        let receipt = kind.place(&target.path, file, Durability::Sync, &|| progress.tick())?;
+        if !receipt.is_empty() {
+            published.placed.push(v1::PlacedPart { sink, receipt: receipt.bytes().to_vec() });
+        }
     }
-    Ok(kept)
+    Ok(published)
 }
 
 #[cfg(test)]
@@ -139,24 +162,25 @@ mod tests {
         fs::create_dir_all(files.outputs()).unwrap();
         fs::write(files.sink(1), "for b").unwrap();
         fs::write(files.sink(0), "for a").unwrap();
+        let outputs = Outputs::default();
+        let to = || Targets { staging: &staging, dataset_sinks: &[], outputs: &outputs, chunks: &chunks };
+        let place =
+            |id, files: &AttemptFolder, parts: &[PartReport]| place_parts(id, files, parts, to(), &Progress::default());
         let parts = [part(1, "for b"), part(0, "for a")];
         for _ in 0..2 {
-            place_parts(id, &files, &parts, &staging, &[], &chunks, &Progress::default()).unwrap();
+            assert_eq!(place(id, &files, &parts).unwrap(), PublishedParts::default());
         }
         let name = windrow_format::names::attempt_part(&id, ".tsv");
         for (sink, text) in [("a", "for a"), ("b", "for b")] {
             assert_eq!(fs::read_to_string(folder.path().join(sink).join("_parts").join(&name)).unwrap(), text);
         }
-        let missing =
-            place_parts(id, &files, &[part(9, "")], &staging, &[], &chunks, &Progress::default()).unwrap_err();
-        assert_eq!(missing.code, Code::BadRequest);
+        assert_eq!(place(id, &files, &[part(9, "")]).unwrap_err().code, Code::BadRequest);
 
         let id = attempt(1, 8);
         let files = scratch.attempt(&id);
         fs::create_dir_all(files.outputs()).unwrap();
         fs::write(files.sink(0), "for").unwrap();
-        let cut = [part(0, "for a")];
-        let changed = place_parts(id, &files, &cut, &staging, &[], &chunks, &Progress::default()).unwrap_err();
+        let changed = place(id, &files, &[part(0, "for a")]).unwrap_err();
         assert!(changed.code == Code::IoError && changed.message.contains("3 bytes instead of 5"), "{changed}");
     }
 

@@ -12,7 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use windrow_format::names;
-use windrow_model::{Escape, JobId, Plan};
+use windrow_model::{JobId, Location, Plan};
+use windrow_store::Outputs;
 
 /// Age at which an unlocked folder counts as dead: a run locks its folder right after it has created it.
 const UNLOCKED_FOR: Duration = Duration::from_secs(60);
@@ -39,13 +40,13 @@ fn remove_of(user: u32, parent: &Path, plan: &Plan) {
     if dead.is_empty() {
         return;
     }
-    let beside = plan.sinks.iter().filter_map(|sink| Path::new(&sink.path).parent());
-    let places: BTreeSet<&Path> = beside.chain([parent]).collect();
-    for path in places.into_iter().flat_map(entries) {
-        let job = path.file_name().and_then(names::parse_staging);
-        if job.is_some_and(|job| dead.contains(&job)) && folder_of(user, &path).is_some() {
-            remove_all(&path);
-        }
+    // The outputs of dead runs lay beside their temporary files, or beside the outputs of this plan.
+    let here = parent.join("output");
+    let outputs = Outputs::default();
+    for location in plan.sinks.iter().filter_map(|sink| sink.staged_at()).chain([Location::Path(&here)]) {
+        let Ok(kind) = outputs.at(location) else { continue };
+        let areas = kind.earlier(location).unwrap_or_default();
+        areas.iter().filter(|(job, _)| dead.contains(job)).for_each(|(_, area)| remove_all(area));
     }
 }
 
@@ -69,8 +70,9 @@ fn remove_dead(user: u32, path: &Path) -> Option<JobId> {
 }
 
 fn remove_all(path: &Path) {
-    if let Err(e) = windrow_store::remove_staging(path) {
-        crate::report::warning::warn(&format!("files of a dead run stay in {}: {e}", path.escaped()));
+    let outputs = Outputs::default();
+    if let Err(e) = outputs.of_area(path).and_then(|kind| kind.remove(path)) {
+        crate::report::warning::warn(&format!("files of a dead run stay: {}", e.message));
     }
 }
 

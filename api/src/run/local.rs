@@ -32,7 +32,7 @@ use windrow_model::{
     NodeInfo, StageId, StagedPart, Task, TaskInput, TaskReport, Time, WorkerId,
 };
 use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks};
-use windrow_store::{Staging, Steps};
+use windrow_store::{PartFile, Receipts, Staging, Steps, Storage, complete_output};
 
 /// Options of a local run.
 pub(crate) struct LocalOptions {
@@ -89,6 +89,8 @@ pub(crate) fn run(
         slots: options.threads as u32,
         threads,
         stagings: BTreeMap::new(),
+        receipts: Receipts::default(),
+        storage: windrow_store::Outputs::default(),
         attempts: HashMap::new(),
         running: 0,
         ended: None,
@@ -108,8 +110,10 @@ struct Run {
     sender: Sender<Message>,
     slots: u32,
     threads: Threads<Work>,
-    /// Staging folders by sink.
+    /// What is staged, by sink, and the receipts of parts.
     stagings: BTreeMap<u32, Staging>,
+    receipts: Receipts,
+    storage: windrow_store::Outputs,
     /// Flags that cancel the attempts.
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Number of tasks that were started and have not reported.
@@ -260,11 +264,11 @@ impl Run {
                     &options,
                     self.slots,
                     self.durability,
-                    &BTreeMap::new(),
+                    Storage { datasets: &BTreeMap::new(), outputs: &self.storage },
                     &Steps::default(),
                 ) {
                     Ok(prepared) => {
-                        prepared.stagings.iter().for_each(|(_, s)| crate::run::supervise::remove_on_crash(&s.folder));
+                        prepared.stagings.iter().for_each(|(_, s)| crate::run::supervise::remove_on_crash(&s.area));
                         self.stagings = prepared.stagings.into_iter().collect();
                         let stages = prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks });
                         self.send(Event::Planned { job, input_bytes: prepared.input_bytes, stages: stages.collect() })
@@ -294,11 +298,7 @@ impl Run {
             },
             Action::JobEnded { status, collected, .. } => {
                 if status.state != JobState::Done {
-                    for staging in self.stagings.values() {
-                        if let Err(e) = windrow_store::abandon(staging) {
-                            warn(&e.to_string());
-                        }
-                    }
+                    self.abandon();
                 }
                 self.ended = Some(Finished { status: *status, collected: bytes_of(collected) });
             }
@@ -330,10 +330,12 @@ impl Run {
             if let windrow_model::Output::Sink { sink } = output {
                 let from = outputs::own_file(&self.folder, &attempt, &names::sink_file(*sink));
                 let suffix = &self.program.plan.sinks[*sink as usize].suffix;
-                let folder = self.stagings.get(sink).map(|s| &s.folder);
-                let folder =
-                    folder.ok_or_else(|| Failure::new(Code::Internal, format!("sink {sink} is not staged")))?;
-                windrow_store::place_part(folder, &attempt, suffix, &from, self.durability)?;
+                let staging = self.stagings.get(sink);
+                let staging =
+                    staging.ok_or_else(|| Failure::new(Code::Internal, format!("sink {sink} is not staged")))?;
+                let part = PartFile { attempt: &attempt, suffix, file: &from };
+                let receipt = self.storage.of(staging)?.place(&staging.area, part, self.durability, &|| {})?;
+                self.receipts.keep(*sink, attempt, receipt);
             }
         }
         Ok(())
@@ -344,9 +346,20 @@ impl Run {
         let name = spec.map(|s| s.name.clone()).unwrap_or_default();
         for (index, staging) in &self.stagings {
             let sink = &self.program.plan.sinks[*index as usize];
-            windrow_store::commit_output(staging, &name, (*index, sink), &parts, bad_records, self.durability)?;
+            let (sink, parts) = ((*index, sink), (&parts[..], &self.receipts));
+            complete_output(&self.storage, staging, &name, sink, parts, bad_records, self.durability)?;
         }
         Ok(())
+    }
+
+    /// Removes what is staged.
+    fn abandon(&self) {
+        for (sink, staging) in &self.stagings {
+            let parts: Vec<_> = self.receipts.of_sink(*sink).collect();
+            if let Err(e) = self.storage.of(staging).and_then(|kind| kind.abandon(staging, &parts)) {
+                warn(&e.to_string());
+            }
+        }
     }
 }
 
@@ -380,8 +393,7 @@ impl Scratch {
     /// Creates the folder in the given place, else beside the first output, whose disk must have room anyway.
     fn create(program: &StageTable, options: &LocalOptions, job: JobId) -> Result<Scratch> {
         let beside = || {
-            let sink = program.plan.sinks.first()?;
-            let parent = Path::new(&sink.path).parent()?;
+            let parent = program.plan.sinks.first()?.location().path()?.parent()?;
             // The nearest existing folder: missing ones are created when the output is staged.
             parent.ancestors().find(|a| a.is_dir()).map(Path::to_path_buf)
         };

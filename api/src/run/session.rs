@@ -20,6 +20,7 @@ use no_client::Remote;
 use remote::Remote;
 use std::cell::{Cell, RefCell};
 use windrow_model::{Failure, JobState, JobStatus, Location};
+use windrow_store::{Outputs, Steps};
 
 /// Runs jobs one after the other, in this process or on a cluster, as the command line of the binary selects.
 ///
@@ -106,9 +107,11 @@ impl Session {
     /// # Errors
     /// The output exists, and `--overwrite` was not given or would not replace it.
     pub fn check_output(&self, path: &str) -> Result<()> {
-        let Some(path) = Location::of(path).path().filter(|_| !self.flags.explain) else { return Ok(()) };
-        Ok(windrow_store::check_output(path, self.flags.overwrite, &[], &windrow_store::Steps::default())
-            .map_err(Failure::from)?)
+        let location = Location::of(path);
+        if self.flags.explain || location.dataset().is_some() {
+            return Ok(());
+        }
+        Ok(Outputs::default().check(location, self.flags.overwrite, &[], &Steps::default()).map_err(Failure::from)?)
     }
 
     pub(crate) fn has_reported(&self) -> bool {

@@ -26,7 +26,8 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use windrow_format::crumbs;
-use windrow_model::{Code, Escape, Failure, JobState, JobStatus, signal_name};
+use windrow_model::{Code, Failure, JobState, JobStatus, signal_name};
+use windrow_store::Outputs;
 
 /// Signals that ask the whole run to end.
 const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
@@ -224,11 +225,9 @@ fn clean(cleanup: &File) -> io::Result<()> {
     cleanup.read_exact_at(&mut paths, 0)?;
     for path in paths.split(|b| *b == 0).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(OsStr::from_bytes(path));
-        match windrow_store::remove_staging(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                warn(&format!("cannot remove temporary files in {}: {e}", path.escaped()))
-            }
-            _ => {}
+        let outputs = Outputs::default();
+        if let Err(e) = outputs.of_area(&path).and_then(|kind| kind.remove(&path)) {
+            warn(&format!("temporary files stay: {}", e.message));
         }
     }
     Ok(())

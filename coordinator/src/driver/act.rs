@@ -68,9 +68,9 @@ impl Driver {
     fn setup(&self, job: JobId) -> Option<v1::JobSetup> {
         let spec = self.scheduler.spec(job)?;
         let prepared = self.jobs.prepared(job)?;
-        let staging = prepared.staging.iter().map(|staged| v1::StagingFolder {
+        let staging = prepared.staging.sinks.iter().map(|staged| v1::StagingFolder {
             sink: staged.sink,
-            path: path_to_bytes(&staged.staging.folder),
+            path: path_to_bytes(&staged.staging.area),
             suffix: spec.plan.sinks[staged.sink as usize].suffix.clone(),
             nonce: staged.nonce.clone(),
         });
@@ -107,7 +107,10 @@ impl Driver {
     fn record_published(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         let outputs = self.jobs.outputs(attempt.task.job);
         let chunks = outputs.filter_map(|(sink, o)| Some((*sink, *o.chunks.get(&attempt)?))).collect();
+        let receipts = self.jobs.prepared(attempt.task.job).map(|prepared| &prepared.staging.receipts);
+        let receipts = receipts.into_iter().flat_map(|receipts| receipts.of_attempt(attempt));
+        let receipts = receipts.map(|(sink, receipt)| (sink, receipt.clone())).collect();
         let task = RestoredTask { worker, attempt, report };
-        self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks })));
+        self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks, receipts })));
     }
 }

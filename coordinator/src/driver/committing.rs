@@ -9,22 +9,22 @@
 //! ```
 //! A job whose outputs cannot be read is never reported as failed, since they may be whole: it stays `committing`, and its status
 //! gives the reason. An operator can end it: `windrow job commit ID --give-up`. At most one thread works on a commit: a second one
-//! could find that the first has moved its staging folder. The claims of a job that was given up stay until its thread returns.
+//! could find that the first has moved its staging. The claims of a job that was given up stay until its thread returns.
 //! `StorageCalls` bounds the number of threads that hang on one mount.
 
 use crate::commit::{CommitError, CommitTried, commit_job};
 use crate::driver::Driver;
-use crate::earlier_staging::stage_names;
+use crate::earlier_staging::{stage_names, staged};
 use crate::jobs::{CommitWork, LateThread, TryState};
 use crate::mailbox::{Answer, Message};
-use crate::split::StagedSink;
+use crate::staged_outputs::StagedSink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use windrow_model::{Code, Failure, JobId, JobSpec, Time};
 use windrow_scheduler::Event;
-use windrow_store::StoreError;
+use windrow_store::{Outputs, StoreError};
 
 /// The work of a thread.
 struct Work {
@@ -35,21 +35,22 @@ struct Work {
 }
 
 impl Work {
-    fn folders(&self) -> impl Iterator<Item = &Path> {
-        self.sinks.iter().filter_map(|sink| sink.folder())
+    /// The name of an output that is staged.
+    fn first_staged(&self) -> Option<&Path> {
+        staged(&self.sinks).next().map(|(_, sink)| sink.path.as_ref())
     }
 
-    fn run(self) -> CommitTried {
+    fn run(mut self, outputs: &Outputs) -> CommitTried {
         let mut found = None;
-        if self.work.staging.is_empty() && self.folders().next().is_some() {
-            match stage_names(self.job, &self.sinks) {
+        if self.work.staging.sinks.is_empty() && self.first_staged().is_some() {
+            match stage_names(self.job, &self.sinks, outputs) {
                 Ok(staging) => found = Some(staging),
                 Err(e) => return CommitTried::Ended { staging: None, result: Err(CommitError::Away(e.into())) },
             }
         }
-        let staging = found.as_ref().unwrap_or(&self.work.staging);
-        let CommitWork { commit, sealed_before, .. } = &self.work;
-        let result = commit_job(&self.name, &self.sinks, staging, commit, *sealed_before);
+        self.work.staging.sinks.extend(found.iter().flatten().cloned());
+        let CommitWork { staging, commit, sealed_before } = &self.work;
+        let result = commit_job(&self.name, &self.sinks, staging, commit, *sealed_before, outputs);
         CommitTried::Ended { staging: found, result }
     }
 }
@@ -84,13 +85,14 @@ impl Driver {
         let work = Work { job, name: name.clone(), sinks: plan.sinks.clone(), work };
         let (mailbox, storage) = (self.mailbox.clone(), self.storage.clone());
         tokio::spawn(async move {
-            let path = work.folders().next().map_or(PathBuf::from("/"), Path::to_path_buf);
+            let path = work.first_staged().map_or(PathBuf::from("/"), Path::to_path_buf);
+            let outputs = storage.outputs().clone();
             let begun = Arc::new(AtomicBool::new(false));
             let (begins, reports) = (begun.clone(), mailbox.clone());
             // The thread itself reports its end, which may come after the deadline of the wait.
             let run = move |_: &_| {
                 begins.store(true, Ordering::Relaxed);
-                let tried = catch_unwind(AssertUnwindSafe(|| work.run())).unwrap_or_else(|_| {
+                let tried = catch_unwind(AssertUnwindSafe(|| work.run(&outputs))).unwrap_or_else(|_| {
                     let bug = Failure::new(Code::Internal, "committing the job panicked");
                     CommitTried::Ended { staging: None, result: Err(CommitError::Failed(bug)) }
                 });
@@ -188,7 +190,7 @@ impl Driver {
             return drop(answer.send(Ok(())));
         }
         tracing::warn!(%job, "an operator gives up the commit");
-        // A staging folder may have become the output by now, so none is deleted.
+        // A staging may have become the output by now, so none is deleted.
         self.jobs.found_staging(job, Vec::new());
         let what = "an operator has given up the commit: the outputs may be there, each as a whole or not at all, or appear later; \
                     what was staged stays beside them";

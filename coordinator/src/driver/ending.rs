@@ -5,7 +5,7 @@ use crate::job_states::{PAST_MAX, Past};
 use crate::jobs::{End, LateThread};
 use crate::journal::{Durable, JobRecord, Record, spec_digest};
 use crate::mailbox::{Answer, Message};
-use crate::split::{StagedSink, abandon};
+use crate::staged_outputs::StagedOutputs;
 use std::collections::BTreeSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{Code, Failure, JobId, JobState, JobStatus, WorkerId};
@@ -119,10 +119,11 @@ impl Driver {
 
     /// Removes what a job has staged, and the note of it, unless a thread may be staging more: then the note stays until that
     /// thread has returned, or the next start of a coordinator.
-    pub(crate) fn remove(&mut self, job: JobId, staging: Vec<StagedSink>, late_thread: Option<LateThread>) {
+    pub(crate) fn remove(&mut self, job: JobId, staging: StagedOutputs, late_thread: Option<LateThread>) {
         let notes = Some(self.notes.clone()).filter(|_| late_thread != Some(LateThread::Plan));
+        let outputs = self.storage.outputs().clone();
         self.work.spawn_blocking(move || {
-            abandon(staging.iter().map(|s| &s.staging));
+            staging.abandon(&outputs);
             notes.into_iter().for_each(|notes| notes.forget(job));
         });
     }

@@ -4,7 +4,8 @@ use crate::driver::Driver;
 use crate::jobs::{Awaited, SplitStart};
 use crate::journal::{Durable, Record};
 use crate::mailbox::Message;
-use crate::split::{SplitJob, StagedSink, abandon, split_job};
+use crate::split::{SplitJob, split_job};
+use crate::staged_outputs::{StagedOutputs, StagedSink};
 use crate::staging_check::Checked;
 use windrow_failpoint::crashpoint;
 use windrow_model::{Failure, JobId, WorkerId, WorkerState};
@@ -56,19 +57,19 @@ impl Driver {
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).fold(0, u32::saturating_add);
         let (claims, notes, mailbox) = (self.claims.clone(), self.notes.clone(), self.mailbox.clone());
-        let planners = self.planners.clone();
+        let (planners, outputs) = (self.planners.clone(), self.storage.outputs().clone());
         self.work.spawn(async move {
-            let (own, late_claims) = (steps.clone(), claims.clone());
+            let (own, late_claims, late_outputs) = (steps.clone(), claims.clone(), outputs.clone());
             let plan = move || {
                 notes.note(&spec);
                 crashpoint!("plan.begun");
-                split_job(&spec, slots, &claims, &datasets, &own)
+                split_job(&spec, slots, &claims, &datasets, &outputs, &own)
             };
             // The thread returns after its job has ended: its claims and folders are removed.
             let late = move |result: Result<SplitJob, Failure>| {
                 late_claims.release(job);
                 if let Ok(split) = result {
-                    abandon(split.staging.iter().map(|s| &s.staging));
+                    StagedOutputs::from(split.staging).abandon(&late_outputs);
                 }
             };
             let result = planners.run(&steps, plan, late).await.flatten();

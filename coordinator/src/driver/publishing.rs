@@ -5,18 +5,23 @@
 //! if there were two with room for it.
 
 use crate::driver::Driver;
-use windrow_model::{AttemptId, DatasetChunk, WorkerId};
+use crate::mailbox::PublishedParts;
+use windrow_model::{AttemptId, WorkerId};
 use windrow_scheduler::Event;
 
 impl Driver {
     /// A granted attempt has placed its parts. May be reported again.
-    pub(crate) fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
+    pub(crate) fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, parts: PublishedParts) {
         self.note_alive(worker);
+        let PublishedParts { chunks, receipts } = parts;
+        let is_publishing = self.scheduler.is_publishing(worker, attempt);
+        // Also of an attempt that has lost meanwhile: the end of the job discards its parts.
+        self.jobs.keep_receipts(attempt, receipts, is_publishing);
         // The chunks of an attempt that does not publish on this worker are not kept. The scheduler decides about the attempt.
-        if !self.scheduler.is_publishing(worker, attempt) {
+        if !is_publishing {
             return self.step(Event::Published { worker, attempt });
         }
-        self.keep_outputs(worker, attempt, chunks);
+        self.keep_outputs(worker, attempt, &chunks);
         match chunks.is_empty() {
             true => self.step(Event::Published { worker, attempt }),
             false => self.jobs.publish(attempt, worker, chunks.iter().map(|(_, chunk)| chunk.digest).collect()),

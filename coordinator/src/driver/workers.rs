@@ -157,7 +157,7 @@ impl Driver {
                 }
                 self.step(Event::WorkerBeat { worker, progress, lists_all, full: Some(full) });
             }
-            Report::Published { attempt, chunks } => self.handle_published(worker, attempt, &chunks),
+            Report::Published { attempt, parts } => self.handle_published(worker, attempt, parts),
             Report::Chunks(report) => {
                 self.note_alive(worker);
                 self.handle_chunk_report(worker, report);

@@ -2,7 +2,7 @@
 
 use super::prepared::{EarlierCommit, Prepared};
 use crate::commit::Commit;
-use crate::split::StagedSink;
+use crate::staged_outputs::StagedOutputs;
 use std::sync::Arc;
 use std::time::Duration;
 use windrow_model::Time;
@@ -79,7 +79,7 @@ impl TryState {
 
 /// What a thread needs for a try.
 pub(crate) struct CommitWork {
-    pub staging: Vec<StagedSink>,
+    pub staging: StagedOutputs,
     pub commit: Arc<Commit>,
     pub sealed_before: bool,
 }

@@ -11,7 +11,7 @@
 use super::commit::{Committing, Sealing};
 use super::prepared::{EarlierCommit, Outputs, Prepared};
 use crate::mailbox::Answer;
-use crate::split::StagedSink;
+use crate::staged_outputs::StagedOutputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windrow_model::{AttemptId, Dataset, Digest, Failure, JobStatus, WorkerId};
@@ -24,7 +24,7 @@ pub(crate) enum JobPhase {
     Waiting(Wait),
     /// A thread cuts the inputs and stages the outputs. `steps` cancels it.
     Splitting { steps: Arc<Steps>, outputs: Outputs },
-    /// The workers are asked whether they see the staging folders and inputs. Then the scheduler gets the stages. Until then `_steps`
+    /// The workers are asked whether they see the stagings and inputs. Then the scheduler gets the stages. Until then `_steps`
     /// keeps their memory in the total of the jobs that are planned.
     Checking { prepared: Prepared, input_bytes: u64, stages: Vec<StageChunks>, _steps: Arc<Steps> },
     /// The scheduler assigns tasks.
@@ -76,8 +76,8 @@ pub(crate) struct Publishing {
 }
 
 pub(crate) struct Ending {
-    /// Staging folders, which are removed when the journal has the end: until then a restart continues the job.
-    pub staging: Vec<StagedSink>,
+    /// What is staged, which is removed when the journal has the end: until then a restart continues the job.
+    pub staging: StagedOutputs,
     pub step: EndStep,
     /// A thread of the job that has not returned.
     pub late_thread: Option<LateThread>,
@@ -130,15 +130,15 @@ impl JobPhase {
         }
     }
 
-    /// All staging folders that the job has now.
-    pub(super) fn into_staging(self) -> Vec<StagedSink> {
+    /// All that the job has staged now.
+    pub(super) fn into_staging(self) -> StagedOutputs {
         match self {
             JobPhase::Checking { prepared, .. } => prepared.staging,
             JobPhase::Running(running) => running.prepared.staging,
             JobPhase::Sealing(sealing) => sealing.prepared.staging,
             JobPhase::Committing(committing) => committing.prepared.staging,
             JobPhase::Ending(ending) => ending.staging,
-            JobPhase::Waiting(_) | JobPhase::Splitting { .. } | JobPhase::Ended(_) => Vec::new(),
+            JobPhase::Waiting(_) | JobPhase::Splitting { .. } | JobPhase::Ended(_) => StagedOutputs::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The places of a job's outputs, and what the journal has of its commit.
 
-use crate::split::StagedSink;
+use crate::staged_outputs::StagedOutputs;
 use std::collections::BTreeMap;
 use windrow_datasets::PutId;
 use windrow_model::{AttemptId, DatasetChunk};
@@ -20,9 +20,10 @@ pub(crate) struct DatasetOutput {
 /// The places of a job's outputs.
 #[derive(Default)]
 pub(crate) struct Prepared {
-    /// Staging folders. Empty if the job commits in a later epoch and they could not be looked at yet.
-    pub staging: Vec<StagedSink>,
+    pub staging: StagedOutputs,
     pub outputs: Outputs,
+    /// Number of receipts that came when their attempt did not publish any more.
+    pub late_receipts: usize,
 }
 
 /// A commit that began in an earlier epoch.

@@ -3,9 +3,9 @@
 use super::phase::{EndStep, Ending};
 use super::*;
 use crate::commit::Commit;
-use crate::split::{SplitJob, StagedSink};
+use crate::split::SplitJob;
+use crate::staged_outputs::{StagedOutputs, StagedSink};
 use proptest::prelude::*;
-use std::path::Path;
 use tokio::sync::oneshot;
 use windrow_model::{
     AttemptId, Code, DatasetChunk, Digest, Epoch, Failure, Incarnation, JobState, JobStatus, StageId, TaskId, WorkerId,
@@ -23,7 +23,7 @@ fn attempt(job: JobId, index: u32) -> AttemptId {
     AttemptId { task, number: 1, epoch: Epoch(1), incarnation: Incarnation(1) }
 }
 fn staged() -> Vec<StagedSink> {
-    let staging = Staging::at(Path::new("/out"), id(1)).unwrap();
+    let staging = Staging { output: "/out".into(), area: "/.out".into(), job: id(1) };
     vec![StagedSink { sink: 0, staging, nonce: String::new() }]
 }
 fn split() -> SplitJob {
@@ -84,10 +84,10 @@ fn late_plan_keeps_its_ended_job_until_it_returns() {
             assert!(jobs.returned(id(1), staged()).is_none(), "its folders stay until the end is durable");
         }
         let recorded = jobs.end_recorded(id(1)).unwrap();
-        assert_eq!(recorded.staging.len(), usize::from(returns_first));
+        assert_eq!(recorded.staging.sinks.len(), usize::from(returns_first));
         assert_eq!(recorded.late_thread, (!returns_first).then_some(LateThread::Plan));
         assert_eq!(jobs.contains(id(1)), !returns_first);
-        assert_eq!(jobs.returned(id(1), staged()).map(|staging| staging.len()), Some(1));
+        assert_eq!(jobs.returned(id(1), staged()).map(|staging| staging.sinks.len()), Some(1));
         assert!(!jobs.contains(id(1)));
     }
 }
@@ -108,7 +108,7 @@ fn given_up_job_stays_until_its_commit_thread_returns() {
         assert_eq!(jobs.late_thread(id(1)), hangs.then_some(LateThread::Commit));
         assert_eq!(jobs.next_commit(), None);
         jobs.record_end(id(1)).unwrap();
-        assert_eq!(jobs.end_recorded(id(1)).unwrap().staging.len(), 0);
+        assert_eq!(jobs.end_recorded(id(1)).unwrap().staging.sinks.len(), 0);
         assert_eq!(jobs.contains(id(1)), hangs);
     }
 }
@@ -134,7 +134,7 @@ fn tries_of_a_commit_count_while_they_may_end_the_coordinator() {
 fn held_commit_of_an_earlier_epoch_counts_no_try() {
     let mut jobs = Jobs::default();
     let earlier = Some(EarlierCommit { collected: vec![("n".into(), Vec::new())], held: Some("why".into()) });
-    let job = Restoring { tries: 5, spec_bytes: 10, is_split: true, staging: Vec::new(), earlier };
+    let job = Restoring { tries: 5, spec_bytes: 10, is_split: true, staging: StagedOutputs::default(), earlier };
     jobs.restore(id(1), job);
     jobs.seal(id(1), commit(), vec![("n".into(), Vec::new())]).unwrap();
     assert_eq!(jobs.begin_commit(id(1)).unwrap().1, None);
@@ -196,7 +196,8 @@ fn deliver(jobs: &mut Jobs, job: JobId, message: u8) {
     match message {
         0 if !jobs.contains(job) => jobs.submit(job, 0, 10),
         1 if !jobs.contains(job) => {
-            let restoring = Restoring { tries: 1, spec_bytes: 10, is_split: true, staging: staged(), earlier: None };
+            let restoring =
+                Restoring { tries: 1, spec_bytes: 10, is_split: true, staging: staged().into(), earlier: None };
             jobs.restore(job, restoring);
         }
         2 => jobs.wait_for_datasets(job),

@@ -5,6 +5,7 @@ mod chunks;
 mod commit;
 mod end;
 mod plan;
+mod receipts;
 
 pub(crate) use plan::{Restoring, SplitStart};
 

@@ -7,6 +7,7 @@ use windrow_model::{
     BadRecord, ClusterId, Dataset, DatasetChunk, Digest, Epoch, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
 use windrow_scheduler::{Collected, RestoredSplit, RestoredTask, Tally};
+use windrow_store::Receipt;
 
 /// A job, as lists show it after the coordinator has started again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,11 +47,14 @@ pub enum DatasetChange {
     Removed(String),
 }
 
-/// A finished task whose parts are staged, and those that are chunks of datasets, by sink.
+/// A finished task whose parts are staged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedTask {
     pub task: RestoredTask,
+    /// Parts that are chunks of datasets, by sink.
     pub chunks: Vec<(u32, DatasetChunk)>,
+    /// Parts whose storage has given a receipt, by sink.
+    pub receipts: Vec<(u32, Receipt)>,
 }
 
 /// What a restart needs to continue a job.

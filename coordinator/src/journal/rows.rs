@@ -8,6 +8,7 @@ use windrow_datasets::Wait;
 use windrow_model::{BadRecord, DatasetChunk, Digest, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
 use windrow_scheduler::{Cause, CollectedBlob, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
+use windrow_store::Receipt;
 
 /// Why a row does not read.
 pub(super) type Wrong = String;
@@ -45,7 +46,7 @@ pub(super) fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
 }
 
 pub(super) fn encode_published(published: &PublishedTask) -> Vec<u8> {
-    let PublishedTask { task, chunks } = published;
+    let PublishedTask { task, chunks, receipts } = published;
     let chunk = |(sink, c): &(u32, DatasetChunk)| v1::PublishedChunk {
         sink: *sink,
         digest: Some(c.digest.into()),
@@ -56,6 +57,7 @@ pub(super) fn encode_published(published: &PublishedTask) -> Vec<u8> {
         attempt: Some(task.attempt.into()),
         report: Some(task.report.clone().into()),
         chunks: chunks.iter().map(chunk).collect(),
+        parts: receipts.iter().map(|(sink, r)| v1::PlacedPart { sink: *sink, receipt: r.bytes().to_vec() }).collect(),
     }
     .encode_to_vec()
 }
@@ -71,7 +73,12 @@ pub(super) fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
         let digest = c.digest.ok_or("no digest")?.try_into().map_err(wrong)?;
         Ok::<_, Wrong>((c.sink, DatasetChunk { digest, length: c.length }))
     };
-    Ok(PublishedTask { task, chunks: published.chunks.into_iter().map(chunk).collect::<Result<_, _>>()? })
+    let receipt = |part: v1::PlacedPart| Ok((part.sink, Receipt::new(part.receipt).ok_or("a receipt is too long")?));
+    Ok(PublishedTask {
+        task,
+        chunks: published.chunks.into_iter().map(chunk).collect::<Result<_, _>>()?,
+        receipts: published.parts.into_iter().map(receipt).collect::<Result<_, Wrong>>()?,
+    })
 }
 
 pub(super) fn encode_collected(result: &KeptResult) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use super::{Answers, artifact, begun, field, hello, refuse};
 use crate::artifacts::Artifacts;
-use crate::mailbox::{ChunkReport, Inventory, Mailbox, Message, Report, SessionId};
+use crate::mailbox::{ChunkReport, Inventory, Mailbox, Message, PublishedParts, Report, SessionId};
 use crate::outbox::{Outgoing, outbox};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
@@ -12,6 +12,7 @@ use windrow_model::{
 };
 use windrow_proto::v1::{self, from_worker::Message as Said};
 use windrow_scheduler::{Event, HeldAttempt, Left, Progress};
+use windrow_store::Receipt;
 
 /// Most chunks of an unjoined folder that are compared with the journal.
 const UNJOINED_CHUNKS_MAX: usize = 1_000_000;
@@ -272,7 +273,15 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
                 Ok((c.sink, DatasetChunk { digest: field(c.digest, "digest")?, length: c.length }))
             };
             let chunks = published.chunks.into_iter().map(chunk).collect::<Result<_, Status>>()?;
-            return Ok(Report::Published { attempt: attempt(published.attempt)?, chunks });
+            let attempt = attempt(published.attempt)?;
+            let receipt = |part: v1::PlacedPart| Some((part.sink, Receipt::new(part.receipt)?));
+            match published.parts.into_iter().map(receipt).collect() {
+                Some(receipts) => return Ok(Report::Published { attempt, parts: PublishedParts { chunks, receipts } }),
+                None => {
+                    let failure = Failure::new(Code::BadRequest, "the receipt of a part is too long");
+                    Event::PublishFailed { worker, attempt, failure }
+                }
+            }
         }
         Said::PublishFailed(failed) => {
             Event::PublishFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }

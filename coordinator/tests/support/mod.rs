@@ -377,7 +377,11 @@ impl FakeWorker {
     /// Reports an attempt's parts as this chunk of a dataset.
     pub fn publish_chunk(&self, attempt: AttemptId, digest: Digest) {
         let chunk = v1::PublishedChunk { sink: 0, digest: Some(digest.into()), length: PART.len() as u64 };
-        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![chunk] }));
+        self.say(Say::Published(v1::Published {
+            attempt: Some(attempt.into()),
+            chunks: vec![chunk],
+            ..Default::default()
+        }));
     }
 
     /// Reports these chunks as held; `last`: the inventory is complete.
@@ -423,7 +427,7 @@ impl FakeWorker {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             written => written.unwrap(),
         }
-        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![] }));
+        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), ..Default::default() }));
     }
 }
 

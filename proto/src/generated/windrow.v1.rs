@@ -2218,13 +2218,23 @@ pub struct AttemptFailed {
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
 }
-/// `chunks`: the parts that became chunks of datasets; empty parts do not.
+/// `chunks`: the parts that became chunks of datasets; empty parts do not. `parts`: those that storage has given a receipt for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Published {
     #[prost(message, optional, tag = "1")]
     pub attempt: ::core::option::Option<AttemptId>,
     #[prost(message, repeated, tag = "2")]
     pub chunks: ::prost::alloc::vec::Vec<PublishedChunk>,
+    #[prost(message, repeated, tag = "20")]
+    pub parts: ::prost::alloc::vec::Vec<PlacedPart>,
+}
+/// `receipt`: what the storage of the output needs to complete or to discard the part; no other part of the system reads it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlacedPart {
+    #[prost(uint32, tag = "1")]
+    pub sink: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishedChunk {
@@ -2382,7 +2392,7 @@ pub struct JobSetup {
     pub fingerprint: ::core::option::Option<Digest>,
     #[prost(message, repeated, tag = "7")]
     pub sides: ::prost::alloc::vec::Vec<Side>,
-    /// Hidden folders beside the outputs, by sink index, where granted parts go.
+    /// Stagings of the outputs, by sink index, where granted parts go.
     #[prost(message, repeated, tag = "8")]
     pub staging: ::prost::alloc::vec::Vec<StagingFolder>,
     /// Sinks whose parts become chunks of a dataset on the worker that made them.
@@ -2394,8 +2404,8 @@ pub struct JobSetup {
     #[prost(uint64, tag = "11")]
     pub progress_timeout_ms: u64,
 }
-/// If the worker sees the coordinator's folder, `path` holds a file `nonce` with this content; a worker without a
-/// `CheckStaging` compares it when it gets the setup.
+/// `path`: the name of the staging, a path or a URL. A worker that sees the coordinator's storage finds this `nonce` in it (in a
+/// folder: in a file of that name); one without a `CheckStaging` compares it when it gets the setup.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StagingFolder {
     #[prost(uint32, tag = "1")]
@@ -2473,7 +2483,7 @@ pub struct DropJob {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Drain {}
-/// Asks whether the worker sees the coordinator's folder (with a file `nonce` of this content) and these input files.
+/// Asks whether the worker sees the coordinator's staging (a path or a URL, with this `nonce`) and these input files.
 /// Answered by `StagingChecked` without failure, or with OUTPUT_NOT_SHARED or INPUT_NOT_SHARED.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckStaging {
@@ -4670,4 +4680,7 @@ pub struct JournalPublished {
     /// The parts that went into datasets.
     #[prost(message, repeated, tag = "4")]
     pub chunks: ::prost::alloc::vec::Vec<PublishedChunk>,
+    /// The parts whose storage has given a receipt.
+    #[prost(message, repeated, tag = "20")]
+    pub parts: ::prost::alloc::vec::Vec<PlacedPart>,
 }

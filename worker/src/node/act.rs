@@ -7,7 +7,7 @@ use crate::executor::{self, Command, supervise};
 use crate::finished_part;
 use crate::job::JobSetup;
 use crate::progress::Watch;
-use crate::publish::{check_setup, publish};
+use crate::publish::{PublishedParts, check_setup, publish};
 use crate::recovered_outputs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl Node {
                 Err(failure) => Err(failure),
             };
             let _ = post.send(match published {
-                Ok(chunks) => Mail::Published(id, chunks),
+                Ok(parts) => Mail::Published(id, parts),
                 Err(failure) => Mail::Attempt(Event::PublishFailed(id, failure)),
             });
         });
@@ -302,8 +302,8 @@ impl Node {
                 Message::Failed(v1::AttemptFailed { attempt: Some(id.into()), failure: Some(failure.into()) })
             }
             Report::Published(id) => {
-                let chunks = self.published.get(&id).cloned().unwrap_or_default();
-                Message::Published(v1::Published { attempt: Some(id.into()), chunks })
+                let PublishedParts { chunks, placed } = self.published.get(&id).cloned().unwrap_or_default();
+                Message::Published(v1::Published { attempt: Some(id.into()), chunks, parts: placed })
             }
             Report::PublishFailed(id, failure) => {
                 Message::PublishFailed(v1::PublishFailed { attempt: Some(id.into()), failure: Some(failure.into()) })

@@ -1,5 +1,7 @@
 //! A coordinator of the test, its workers, and tasks for executors that copy their input (`fake_executor.py`).
 
+#![allow(dead_code)] // Each test file uses its part.
+
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -275,8 +277,13 @@ impl Cluster {
 
     /// Worker `n` with a stop timeout.
     pub fn worker_that_stays(&self, n: u32, stop_timeout: Duration) -> Running {
+        self.worker_with(config(self.url.clone(), self.data_dir(n), stop_timeout))
+    }
+
+    /// A worker with these settings.
+    pub fn worker_with(&self, config: Config) -> Running {
         let (stop, stopped) = oneshot::channel::<()>();
-        let run = run_worker_for(self.url.clone(), self.data_dir(n), stop_timeout, async {
+        let run = run_with(config, async {
             let _ = stopped.await;
         });
         (stop, tokio::spawn(run))
@@ -297,8 +304,12 @@ pub async fn run_worker_for(
     stop_timeout: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = Config {
+    run_with(config(url, data_dir, stop_timeout), shutdown).await
+}
+
+/// The settings of a worker in a test.
+pub fn config(url: String, data_dir: PathBuf, stop_timeout: Duration) -> Config {
+    Config {
         coordinator_url: url,
         data_dir,
         slots: 2,
@@ -308,6 +319,7 @@ pub async fn run_worker_for(
         scratch_quota_bytes: None,
         stop_timeout,
         storage_timeout: Duration::from_secs(60),
+        outputs: windrow_store::Outputs::default(),
         fetch_timeout: Config::FETCH_TIMEOUT,
         scrub_period: Config::SCRUB_PERIOD,
         scrub_bytes_per_s: Config::SCRUB_BYTES_PER_S,
@@ -317,7 +329,11 @@ pub async fn run_worker_for(
         access: Access::default(),
         tls: None,
         insecure: false,
-    };
+    }
+}
+
+pub async fn run_with(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     windrow_worker::run(config, listener, shutdown, |_| {}).await
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use windrow_model::{ByteSize, Code, Failure};
 use windrow_net::{Access, ServerTls, check_listen};
-use windrow_store::StorageCalls;
+use windrow_store::{Outputs, StorageCalls};
 use windrow_worker::Config;
 
 /// Where a worker listens by default.
@@ -37,6 +37,7 @@ pub(super) fn config(args: WorkerRun, settings: Settings) -> Result<(SocketAddr,
         scratch_quota_bytes: args.scratch_quota.or(section.scratch_quota.map(|m| m.0)).map(|m| m.0),
         stop_timeout: duration(args.stop_timeout, section.stop_timeout, Config::STOP_TIMEOUT),
         storage_timeout: duration(args.storage_timeout, section.storage_timeout, StorageCalls::LIMIT),
+        outputs: Outputs::default(),
         fetch_timeout: duration(args.fetch_timeout, section.fetch_timeout, Config::FETCH_TIMEOUT),
         scrub_period: duration(args.scrub_period, section.scrub_period, Config::SCRUB_PERIOD),
         scrub_bytes_per_s: args

@@ -21,7 +21,7 @@ impl Jobs {
         output.is_some_and(|output| output.chunks.insert(attempt, chunk).is_none())
     }
 
-    fn open_prepared(&mut self, id: JobId) -> Option<&mut Prepared> {
+    pub(super) fn open_prepared(&mut self, id: JobId) -> Option<&mut Prepared> {
         match &mut self.table.get_mut(&id)?.phase {
             JobPhase::Running(running) => Some(&mut running.prepared),
             JobPhase::Sealing(sealing) => Some(&mut sealing.prepared),

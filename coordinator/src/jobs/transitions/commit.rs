@@ -5,7 +5,7 @@ use crate::commit::Commit;
 use crate::jobs::Jobs;
 use crate::jobs::commit::{CommitStep, CommitWork, Committing, FolderCommit, Sealing, TryState};
 use crate::jobs::phase::{EndStep, Ending, JobPhase, Running};
-use crate::split::StagedSink;
+use crate::staged_outputs::StagedSink;
 use std::collections::BTreeSet;
 use windrow_model::{AttemptId, JobId, Time};
 use windrow_scheduler::Collected;
@@ -157,10 +157,10 @@ impl Jobs {
         })
     }
 
-    /// The staging folders of a job that commits are known now. Without any, nothing of them is removed at its end.
+    /// The stagings of a job that commits are known now. Without any, nothing of them is removed at its end.
     pub(crate) fn found_staging(&mut self, id: JobId, staging: Vec<StagedSink>) {
         if let Some(JobPhase::Committing(committing)) = self.table.get_mut(&id).map(|job| &mut job.phase) {
-            committing.prepared.staging = staging;
+            committing.prepared.staging.sinks = staging;
         }
     }
 

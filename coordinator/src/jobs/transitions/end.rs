@@ -6,7 +6,7 @@ use crate::jobs::phase::{End, EndStep, Ending, JobPhase, LateThread, Running, Wa
 use crate::jobs::prepared::{Outputs, Prepared};
 use crate::jobs::{Job, Jobs};
 use crate::mailbox::Answer;
-use crate::split::StagedSink;
+use crate::staged_outputs::{StagedOutputs, StagedSink};
 use windrow_model::{Failure, JobId, JobState};
 
 /// Data of an ended job that the driver must release.
@@ -18,8 +18,8 @@ pub(crate) struct Left {
 
 /// A job whose end is durable.
 pub(crate) struct Recorded {
-    /// Staging folders to remove.
-    pub staging: Vec<StagedSink>,
+    /// What is staged, to remove.
+    pub staging: StagedOutputs,
     /// Calls to answer.
     pub waiting: Vec<Answer<Result<(), Failure>>>,
     /// A thread that has not returned. The job stays in the table until it does.
@@ -31,13 +31,13 @@ impl Jobs {
     pub(crate) fn end(&mut self, id: JobId, end: End) -> Option<Left> {
         self.change(id, |phase, _| {
             let (mut late_thread, mut stored) = (None, None);
-            let Prepared { staging, outputs } = match phase {
-                JobPhase::Waiting(Wait::Record { outputs, .. }) => Prepared { staging: Vec::new(), outputs },
+            let Prepared { staging, outputs, .. } = match phase {
+                JobPhase::Waiting(Wait::Record { outputs, .. }) => Prepared { outputs, ..Prepared::default() },
                 JobPhase::Waiting(_) => Prepared::default(),
                 JobPhase::Splitting { steps, outputs } => {
                     steps.cancel();
                     late_thread = Some(LateThread::Plan);
-                    Prepared { staging: Vec::new(), outputs }
+                    Prepared { outputs, ..Prepared::default() }
                 }
                 JobPhase::Checking { prepared, .. } => prepared,
                 JobPhase::Running(Running { prepared, earlier, .. })
@@ -127,18 +127,18 @@ impl Jobs {
         }
     }
 
-    /// The thread of an ended job has returned, and has left these staging folders. Returns them if the end is durable: then
-    /// the job is forgotten, and they are removed at once.
-    pub(crate) fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<Vec<StagedSink>> {
+    /// The thread of an ended job has returned, and has left these stagings. Returns them if the end is durable: then the job is
+    /// forgotten, and they are removed at once.
+    pub(crate) fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<StagedOutputs> {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {
             Some(JobPhase::Ending(ending)) => {
                 ending.late_thread = None;
-                ending.staging.extend(staging);
+                ending.staging.sinks.extend(staging);
                 None
             }
             Some(JobPhase::Ended(_)) | None => {
                 self.table.remove(&id);
-                Some(staging)
+                Some(staging.into())
             }
             Some(_) => None,
         }

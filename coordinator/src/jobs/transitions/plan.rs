@@ -4,7 +4,8 @@ use super::{stay, to};
 use crate::jobs::phase::{Awaited, JobPhase, Running, Wait};
 use crate::jobs::prepared::{EarlierCommit, Outputs, Prepared};
 use crate::jobs::{Job, Jobs};
-use crate::split::{SplitJob, StagedSink};
+use crate::split::SplitJob;
+use crate::staged_outputs::StagedOutputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windrow_model::{Dataset, JobId};
@@ -17,7 +18,7 @@ pub(crate) struct Restoring {
     pub spec_bytes: usize,
     /// The journal has how its inputs were cut.
     pub is_split: bool,
-    pub staging: Vec<StagedSink>,
+    pub staging: StagedOutputs,
     pub earlier: Option<EarlierCommit>,
 }
 
@@ -41,7 +42,7 @@ impl Jobs {
     /// A job of an earlier epoch continues.
     pub(crate) fn restore(&mut self, id: JobId, job: Restoring) {
         let Restoring { tries, spec_bytes, is_split, staging, earlier } = job;
-        let prepared = Prepared { staging, outputs: Outputs::new() };
+        let prepared = Prepared { staging, ..Prepared::default() };
         let phase = match is_split {
             true => JobPhase::Running(Running { prepared, earlier, ..Running::default() }),
             false => JobPhase::Waiting(Wait::Plan { is_new: false }),
@@ -101,7 +102,7 @@ impl Jobs {
             JobPhase::Splitting { outputs, steps } => {
                 *tries = 0;
                 let SplitJob { input_bytes, stages, staging, probes: _ } = split;
-                let prepared = Prepared { staging, outputs };
+                let prepared = Prepared { staging: staging.into(), outputs, late_receipts: 0 };
                 to(JobPhase::Checking { prepared, input_bytes, stages, _steps: steps }, ())
             }
             other => stay(other),

@@ -1,6 +1,6 @@
 //! Checks whether a path may become a job's output.
 //!
-//! Called before the first task runs, so that a job fails early if its output cannot be written. Only reads; `publish`
+//! Called before the first task runs, so that a job fails early if its output cannot be written. Only reads; `commit`
 //! creates and renames, and repeats the decisive checks.
 
 use crate::error::{Result, StoreError};
@@ -17,23 +17,22 @@ use windrow_model::{Code, Escape};
 /// Most links that are followed before a path counts as a loop, as in the kernel.
 const LINKS_MAX: u32 = 40;
 
-/// Refuses an output that exists (with `overwrite`: unless it is empty or consists of a Windrow output only), that is
-/// one of the `inputs` (as the user named them), lies in one of them, or contains one of them.
-pub fn check_output(path: &Path, overwrite: bool, inputs: &[String], steps: &Steps) -> Result<()> {
+/// Refuses an output that is one of the `inputs` (as the user named them), lies in one of them, or contains one of them.
+pub(super) fn check_apart(path: &Path, inputs: &[String], steps: &Steps) -> Result<()> {
     let output = canonical_output(path)?;
     for input in inputs {
         // Errors of the inputs themselves are reported when they are listed.
         for root in list::roots(input, steps, &mut |_, _, _| {})? {
             steps.step(&root)?;
             if let Ok(root) = fs::canonicalize(&root) {
-                check_apart(path, &output, &root)?;
+                check_input(path, &output, &root)?;
             }
         }
     }
-    check_free(path, overwrite)
+    Ok(())
 }
 
-fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
+fn check_input(path: &Path, output: &Path, input: &Path) -> Result<()> {
     let how = if output == input {
         "is also an input"
     } else if output.starts_with(input) {
@@ -48,7 +47,7 @@ fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
 }
 
 /// Checks the existing state of the output's path, without regard to inputs.
-pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
+pub(super) fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     // Without a trailing slash, which would follow a link.
     let bare: PathBuf = path.components().collect();
     match bare.symlink_metadata() {
@@ -91,7 +90,7 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
 
 /// The canonical path of an output: absolute, with every symbolic link and `..` resolved, even where nothing exists
 /// yet. Two jobs write to the same folder exactly if these paths are equal.
-pub fn canonical_output(path: &Path) -> Result<PathBuf> {
+pub(super) fn canonical_output(path: &Path) -> Result<PathBuf> {
     if path.as_os_str().is_empty() {
         return Err(StoreError::new(Code::BadRequest, "an output path is empty: was a variable not set?"));
     }
