@@ -101,12 +101,12 @@ impl Datasets {
         digests.into_iter().filter(|digest| !self.trash.note(worker, *digest, UNREFERRED_MAX)).count()
     }
 
-    /// A worker no longer has these chunks without an order to delete them: they are damaged or missing. Returns those
-    /// that it was known to have.
+    /// A worker no longer has these chunks: they are damaged or missing, or were deleted by an order that a report of them
+    /// had crossed. Returns those that it was known to have.
     pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
-        self.changed = true;
-        self.may_lack = true;
         let lost = self.holders.lost(worker, digests);
+        self.changed |= !lost.is_empty();
+        self.may_lack |= !lost.is_empty();
         if planted::has(Planted::LossUnseen) {
             return lost;
         }

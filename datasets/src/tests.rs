@@ -426,6 +426,20 @@ fn job_lacks_a_chunk_only_when_no_worker_may_still_have_it() {
     assert_eq!(table.take_lacking(), [(job(1), digest(1))]);
 }
 
+/// The fault: a worker sent a report just before it read the order to delete, so a copy that was gone counted for ever.
+#[test]
+fn report_that_crosses_a_deletion_leaves_no_copy() {
+    let mut table = cluster(1);
+    let (failed, ..) = table.begin_put("a", false, 0).unwrap();
+    store(&mut table, 1, &[1], NOW);
+    table.end_put(failed, NOW);
+    assert_eq!(table.orders(NOW), [drop_of(1, &[1])]);
+    table.held(worker(1), [digest(1)]);
+    assert_eq!(table.lost(worker(1), &[digest(1)]), [digest(1)], "the worker has carried out the order");
+    table.dropped(worker(1));
+    assert_eq!((table.copies(digest(1)), table.orders(NOW), table.orphans(NOW)), (0, vec![], vec![]));
+}
+
 /// The fault: a list that took longer than it is awaited removed nothing, so copies that were gone counted for ever.
 #[test]
 fn late_end_of_a_list_still_removes_lost_copies() {

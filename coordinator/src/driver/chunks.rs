@@ -27,7 +27,11 @@ impl Driver {
             ChunkReport::Lost(digests) => {
                 for digest in self.datasets.lost(worker, &digests) {
                     let copies = self.datasets.copies(digest);
-                    tracing::error!(%worker, %digest, copies, "a copy of a chunk is damaged or gone");
+                    match self.datasets.is_known(&digest) {
+                        true => tracing::error!(%worker, %digest, copies, "a copy of a chunk is damaged or gone"),
+                        // As ordered, if the report that it is there had crossed the order.
+                        false => tracing::info!(%worker, %digest, copies, "an unreferenced chunk is gone"),
+                    }
                 }
             }
             ChunkReport::Dropped => self.datasets.dropped(worker),

@@ -236,7 +236,9 @@ impl World {
     fn remove(&mut self, id: WorkerId, digest: Digest) {
         let node = self.node(id);
         let Some(doom) = node.doomed.remove(&digest) else { return };
-        node.announced.remove(&digest);
+        if node.announced.remove(&digest) {
+            node.say(Report::Lost(digest));
+        }
         let was_here = node.disk.chunks.remove(&digest).is_some();
         match doom {
             Doom::Delete => {

@@ -34,7 +34,8 @@ impl Chunks {
     pub(crate) fn remove(&self, digest: Digest) -> io::Result<()> {
         let mut state = self.shelf.lock();
         let Some(doom) = state.doomed.remove(&digest) else { return Ok(()) };
-        state.announced.remove(&digest);
+        // A report that the chunk is here may have crossed the order, so the coordinator may count on it again.
+        self.shelf.lost(&mut state, digest);
         let path = self.path(digest);
         match doom {
             Doom::Delete => {

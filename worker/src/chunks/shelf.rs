@@ -17,7 +17,7 @@ pub(crate) enum News {
     Held(Digest, u64),
     /// The same, stored just now by a client, and not held before.
     Stored(Digest, u64),
-    /// The chunk was announced, and is damaged or gone.
+    /// The chunk was announced, and is damaged or gone, also by an order.
     Lost(Digest),
     /// The chunk is in the trash.
     Trashed(Digest, u64),
@@ -96,6 +96,13 @@ impl Shelf {
 }
 
 impl Chunks {
+    /// Those of these chunks that the coordinator may count on: here, and not about to be removed.
+    pub(crate) fn still_announced(&self, digests: &[Digest]) -> Vec<Digest> {
+        let state = self.shelf.lock();
+        let is_counted = |digest: &&Digest| state.announced.contains(digest) && !state.doomed.contains_key(digest);
+        digests.iter().filter(is_counted).copied().collect()
+    }
+
     /// The news since the last call, in order.
     pub(crate) fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut *self.shelf.0.news.lock().unwrap_or_else(PoisonError::into_inner))

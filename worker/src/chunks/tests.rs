@@ -54,6 +54,8 @@ async fn chunk_stored_after_a_delete_order_stays() {
     assert_eq!(here.chunks.keep_if_here(all[2]).await, Some(true));
     all.iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
     assert_eq!(all.map(|digest| here.is_here(digest)), [true, true, true, false]);
+    assert_eq!(here.lost(), [all[3]], "its removal is reported after all earlier reports of it");
+    assert_eq!(here.chunks.still_announced(&all), all[..3]);
     assert_eq!(here.chunks.keep_if_here(all[3]).await, None);
     assert_eq!(here.chunks.keep_if_here(all[0]).await, Some(false));
     assert_eq!(here.listed().len(), 3);
@@ -128,7 +130,8 @@ async fn trash_keeps_a_chunk_until_its_time_and_gives_it_back() {
     here.chunks.take_news();
     here.chunks.doom(&[back, over], Doom::Trash);
     [back, over].iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
-    assert_eq!(here.chunks.take_news(), [News::Trashed(back, 4), News::Trashed(over, 5)]);
+    let gone = |digest, length| [News::Lost(digest), News::Trashed(digest, length)];
+    assert_eq!(here.chunks.take_news(), [gone(back, 4), gone(over, 5)].concat());
     assert!(!here.is_here(back) && !here.is_here(over));
     // The next incarnation of the worker knows it.
     let chunks = Chunks::new(here.chunks.scratch.clone());

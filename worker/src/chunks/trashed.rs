@@ -13,7 +13,12 @@ impl Chunks {
         let chunks = self.clone();
         let look = move || {
             let mut state = chunks.shelf.lock();
-            if chunks.path(digest).is_file() {
+            if let Ok(metadata) = chunks.path(digest).metadata()
+                && metadata.is_file()
+            {
+                if !state.announced.contains(&digest) {
+                    chunks.shelf.held(&mut state, News::Held(digest, metadata.len()), digest);
+                }
                 return Some(state.doomed.remove(&digest).is_some());
             }
             if let Some(since) = state.trash.remove(&digest) {

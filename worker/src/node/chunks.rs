@@ -32,7 +32,9 @@ impl Node {
         });
     }
 
+    /// Reports these chunks as held, except those that have gone meanwhile: their loss may be reported already.
     pub(super) fn chunks_held(&self, digests: &[Digest]) {
+        let digests = self.staging.replicas.chunks.still_announced(digests);
         for some in digests.chunks(DIGESTS_MAX) {
             let digests = some.iter().map(|digest| (*digest).into()).collect();
             self.send(from_worker::Message::ChunksHeld(v1::ChunksHeld { digests, ..Default::default() }));
