@@ -13,6 +13,8 @@ use windrow_model::Escape;
 /// A disk is full when fewer than its spare bytes are free. It has space again when this many times as much is free: the
 /// hysteresis keeps the state from flapping with every file.
 const FREE_AGAIN: u64 = 2;
+/// A disk without free inodes has room again with as many: a removed note frees one.
+const FILES_AGAIN: u64 = 64;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The last known state of the disk.
@@ -58,7 +60,7 @@ impl Room {
 
 fn is_full(before: bool, free_bytes: u64, all_bytes: u64, files: Option<u64>) -> bool {
     let needed = spare_bytes(all_bytes) * if before { FREE_AGAIN } else { 1 };
-    free_bytes < needed || files == Some(0)
+    free_bytes < needed || files.is_some_and(|files| files < if before { FILES_AGAIN } else { 1 })
 }
 
 #[cfg(test)]
@@ -76,6 +78,7 @@ mod tests {
         assert!(!is_full(false, 2 * mib, 64 * mib, None));
         assert!(is_full(false, mib / 2, 64 * mib, None));
         assert!(is_full(false, 65 * mib, tib, Some(0)) && !is_full(false, 65 * mib, tib, Some(1)));
+        assert!(is_full(true, tib, tib, Some(63)) && !is_full(true, tib, tib, Some(64)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::damaged_note::remedy;
 use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::in_place::Displaced;
-use windrow_format::space::{is_full, with_free_and_needed_space};
+use windrow_format::space::{is_full, with_free_and_needed_space, with_free_space};
 use windrow_model::{ClusterId, Code, Escape, Failure};
 
 /// Why a worker does not start, or ended without a request.
@@ -17,7 +17,7 @@ pub enum Error {
         /// As the holder wrote it down; empty before that.
         pid: String,
     },
-    #[error("cannot use the data folder {}: {source}{}", path.escaped(), remedy(path, source))]
+    #[error("cannot use the data folder {}: {}{}", path.escaped(), with_free_space(source, path), remedy(path, source))]
     DataDir { path: PathBuf, source: io::Error },
     /// The data folder left its path: the next start would not find later writes, and another worker may use the path.
     #[error("{0}: the cluster loses its content unless it is put back")]

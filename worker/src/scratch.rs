@@ -5,7 +5,7 @@
 //! worker         its id, made on the first start
 //! origin         what distinguishes this folder from a copy of it (`origin.rs`)
 //! groups         the base of the control groups that were made last
-//! reserve        room for these notes on a full disk (`reserve.rs`)
+//! reserve, spares/   room and inodes for these notes on a full disk (`reserve.rs`)
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
@@ -393,6 +393,37 @@ mod tests {
         let opened = Scratch::open(&merged).map(|scratch| fs::read_dir(scratch.root().join(JOBS)).unwrap().count());
         let _ = std::process::Command::new("umount").arg("-l").arg(&merged).status();
         assert_eq!(opened.unwrap(), 0);
+    }
+
+    /// A worker on a disk without a free inode could not be started, and nothing could be read from it.
+    #[test]
+    fn worker_starts_on_a_disk_without_inodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = ["-t", "tmpfs", "-o", "size=16m,nr_inodes=400", "none"];
+        let mounted = std::process::Command::new("mount").args(disk).arg(dir.path()).output();
+        if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+            println!("skipped: mounting is not allowed here");
+            return;
+        }
+        let root = dir.path().join("data");
+        let first = Scratch::open(&root).unwrap();
+        first.refill_reserve().unwrap();
+        let id = first.worker();
+        drop(first);
+        let mut opened = Vec::new();
+        // Again and again, each time with what the start before has freed taken away.
+        for round in 0..3 {
+            let filler =
+                (0..400).take_while(|n| fs::write(dir.path().join(format!("{round}-{n}")), "").is_ok()).count();
+            let scratch = Scratch::open(&root);
+            let begun = scratch.as_ref().map_err(ToString::to_string).and_then(|scratch| {
+                assert!(scratch.worker() == id && filler < 400);
+                scratch.next_incarnation().map(|incarnation| incarnation.0).map_err(|e| e.to_string())
+            });
+            opened.push(begun);
+        }
+        let _ = std::process::Command::new("umount").arg("-l").arg(dir.path()).status();
+        assert_eq!(opened, [Ok(1), Ok(2), Ok(3)]);
     }
 
     #[test]
