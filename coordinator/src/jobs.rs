@@ -90,6 +90,11 @@ impl Index {
 }
 
 impl Jobs {
+    /// An empty table, whose jobs' lists of inputs may take this many bytes together while they are planned.
+    pub(crate) fn with_lists_of(bytes_max: u64) -> Jobs {
+        Jobs { listed: Arc::new(ListedTotal::limited(bytes_max)), ..Jobs::default() }
+    }
+
     fn phase(&self, id: JobId) -> Option<&JobPhase> {
         self.table.get(&id).map(|job| &job.phase)
     }

@@ -23,6 +23,7 @@ mod lock;
 mod logs;
 mod mailbox;
 mod outbox;
+mod plan_memory;
 mod planning;
 mod ran_on;
 mod recover;

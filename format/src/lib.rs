@@ -22,6 +22,7 @@ pub mod folder_lock;
 pub mod framing;
 pub mod gather;
 pub mod in_place;
+pub mod machine_memory;
 pub mod manifest;
 pub mod names;
 pub mod prefetch;

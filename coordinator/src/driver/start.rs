@@ -6,6 +6,7 @@ use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Identity, Journal};
 use crate::mailbox::Mailbox;
+use crate::plan_memory;
 use crate::planning::Planners;
 use crate::ran_on::RanOn;
 use crate::recover::Recovered;
@@ -48,6 +49,7 @@ impl Driver {
         let config = windrow_scheduler::Config {
             lease_ms: start.lease_ms,
             unschedulable_after_ms: start.unschedulable_after_ms,
+            planned_bytes_max: plan_memory::for_tasks(),
             ..Default::default()
         };
         let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
@@ -73,7 +75,7 @@ impl Driver {
             revision,
             scrubs: BTreeMap::new(),
             watchers: Watchers::default(),
-            jobs: Jobs::default(),
+            jobs: Jobs::with_lists_of(plan_memory::for_lists()),
             storage: start.storage,
             job_states: JobStates::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
             ran_on: RanOn::default(),
