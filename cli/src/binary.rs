@@ -1,4 +1,8 @@
-//! Job binaries: checks that a file is one, for this machine and version, and asks it for its job.
+//! Job binaries: asks one for its job. `file.rs` checks that a file is one.
+
+mod file;
+
+pub(crate) use file::read;
 
 use crate::exit::Exit;
 use crate::output;
@@ -7,25 +11,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use windrow_model::{Code, Escape, Failure, JobSpec};
 use windrow_proto::{FrameError, read_frame, v1};
 
-/// Every job binary contains this, followed by the version of its interface.
-const MARKER: &[u8] = b"windrow-job-marker:v";
-/// The version of the interface between `submit` and a job binary.
-const MARKER_VERSION: &[u8] = b"1";
 /// The first argument that makes a job binary print its job.
 const DESCRIBE: &str = "__windrow-describe";
-
-/// ELF, 64 bit, little endian; then the type (executable or position independent) and the machine.
-const ELF_START: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, 1];
-const ELF_TYPES: [u16; 2] = [2, 3];
-#[cfg(target_arch = "x86_64")]
-const ELF_MACHINE: u16 = 62;
-#[cfg(target_arch = "aarch64")]
-const ELF_MACHINE: u16 = 183;
 
 /// Arguments to which a job binary answers with a text on stdout instead of a job.
 const ASKS_FOR_TEXT: [&str; 5] = ["--help", "-h", "help", "--version", "-V"];
@@ -43,70 +35,6 @@ pub(crate) enum Described {
     },
     /// The plan as text, if the job's own arguments ask for it.
     Explained(String),
-}
-
-/// The file's absolute path, if it is a job binary for this machine and version.
-pub(crate) fn check(path: &Path) -> Result<PathBuf, Failure> {
-    let shown = path.escaped();
-    let bad = |why: String| Failure::new(Code::BadBinary, format!("{shown} {why}"));
-    let path = path.canonicalize().map_err(|e| bad(format!("cannot be read: {e}")))?;
-    if !path.is_file() {
-        return Err(bad("is not a regular file".into()));
-    }
-    let mut file = File::open(&path).map_err(|e| bad(format!("cannot be read: {e}")))?;
-    let mut bytes = Vec::new();
-    file.by_ref().take(64).read_to_end(&mut bytes).map_err(|e| bad(format!("cannot be read: {e}")))?;
-    check_elf(&bytes).map_err(|why| bad(why.into()))?;
-    file.read_to_end(&mut bytes).map_err(|e| bad(format!("cannot be read: {e}")))?;
-    match marker_versions(&bytes) {
-        Found::Ours => Ok(path),
-        Found::Nothing => Err(Failure::new(Code::NotAJob, format!("{shown} is a program, but not a Windrow job"))),
-        Found::Other(version) => Err(Failure::new(
-            Code::VersionMismatch,
-            format!(
-                "{shown} was built for version {version} of the interface for jobs, this program speaks version {}",
-                String::from_utf8_lossy(MARKER_VERSION)
-            ),
-        )),
-    }
-}
-
-fn check_elf(head: &[u8]) -> Result<(), &'static str> {
-    let half = |at: usize| head.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    if !head.starts_with(&ELF_START[..4]) {
-        return Err("is not an ELF executable");
-    }
-    if !head.starts_with(&ELF_START) || half(18) != Some(ELF_MACHINE) {
-        return Err("is an ELF file of another machine");
-    }
-    if !half(16).is_some_and(|kind| ELF_TYPES.contains(&kind)) {
-        return Err("is an ELF file, but not an executable");
-    }
-    Ok(())
-}
-
-#[derive(Debug, PartialEq)]
-enum Found {
-    Ours,
-    Other(String),
-    Nothing,
-}
-
-/// The marker's version. Our own version wins over others, which may be in the binary by chance (as they are in this
-/// one).
-fn marker_versions(bytes: &[u8]) -> Found {
-    let mut other = None;
-    for at in memchr::memmem::find_iter(bytes, MARKER) {
-        let rest = &bytes[at + MARKER.len()..];
-        let digits = &rest[..rest.iter().take(9).take_while(|b| b.is_ascii_digit()).count()];
-        if digits == MARKER_VERSION {
-            return Found::Ours;
-        }
-        if !digits.is_empty() {
-            other = Some(String::from_utf8_lossy(digits).into_owned());
-        }
-    }
-    other.map_or(Found::Nothing, Found::Other)
 }
 
 /// Runs the binary to learn its job. Its stderr goes to the user unchanged; if it fails, its exit code is returned. It
@@ -192,15 +120,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marker_contains_the_version() {
-        assert_eq!(marker_versions(b"..windrow-job-marker:v1\0.."), Found::Ours);
-        assert_eq!(marker_versions(b"..windrow-job-marker:v12.."), Found::Other("12".into()));
-        assert_eq!(marker_versions(b"windrow-job-marker:v2 windrow-job-marker:v1"), Found::Ours);
-        assert_eq!(marker_versions(b"windrow-job-marker:v"), Found::Nothing);
-        assert_eq!(marker_versions(b"nothing"), Found::Nothing);
-    }
-
-    #[test]
     fn side_values_follow_the_frame_or_lie_in_it() {
         let frame = |described: &v1::Describe| windrow_proto::frame::encode_frame(described).unwrap();
         let inside = v1::Describe { sides: vec![b"one".to_vec()], ..Default::default() };
@@ -211,15 +130,5 @@ mod tests {
         assert!(read_answer(&mut &answer[..answer.len() - 1]).is_err());
         let endless = v1::Describe { side_lengths: vec![u64::MAX], ..Default::default() };
         assert!(read_answer(&mut &frame(&endless)[..]).is_err());
-    }
-
-    #[test]
-    fn native_executable_is_distinguished_from_source() {
-        let head = |path: &Path| std::fs::read(path).unwrap()[..64].to_vec();
-        assert_eq!(check_elf(&head(&std::env::current_exe().unwrap())), Ok(()));
-        assert!(check_elf(&head(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/binary.rs"))).is_err());
-        let mut other = head(&std::env::current_exe().unwrap());
-        other[18] ^= 0xff;
-        assert_eq!(check_elf(&other), Err("is an ELF file of another machine"));
     }
 }

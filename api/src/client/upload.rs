@@ -21,6 +21,8 @@ const PIECES_AHEAD: usize = 8;
 pub enum Artifact {
     /// The content of a file, which is read twice and must not change in between.
     File(PathBuf),
+    /// The same with its digest, if that is known already.
+    Hashed(PathBuf, Digest),
     /// These bytes.
     Bytes(Vec<u8>),
 }
@@ -90,14 +92,16 @@ impl Cluster {
 fn read_pieces(digest: Digest, artifact: &Artifact, pieces: &mpsc::Sender<v1::ArtifactPiece>) -> Result<(), Failure> {
     let mut from: Box<dyn Read + '_> = match artifact {
         Artifact::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-        Artifact::File(path) => Box::new(regular_file::open(path).map_err(|e| unreadable(path, &e))?),
+        Artifact::File(path) | Artifact::Hashed(path, _) => {
+            Box::new(regular_file::open(path).map_err(|e| unreadable(path, &e))?)
+        }
     };
     let mut name = Some(digest.into());
     loop {
         let mut data = Vec::with_capacity(PIECE_BYTES);
         let read = from.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut data);
         read.map_err(|e| match artifact {
-            Artifact::File(path) => unreadable(path, &e),
+            Artifact::File(path) | Artifact::Hashed(path, _) => unreadable(path, &e),
             Artifact::Bytes(_) => Failure::new(Code::Internal, e.to_string()),
         })?;
         if data.is_empty() && name.is_none() {
@@ -114,6 +118,7 @@ fn read_pieces(digest: Digest, artifact: &Artifact, pieces: &mpsc::Sender<v1::Ar
 fn digest(artifact: &Artifact) -> Result<Digest, Failure> {
     match artifact {
         Artifact::Bytes(bytes) => Ok(Digest::of(bytes)),
+        Artifact::Hashed(_, digest) => Ok(*digest),
         Artifact::File(path) => {
             let read = regular_file::open(path).and_then(Digest::of_reader);
             read.map(|(digest, _)| digest).map_err(|e| unreadable(path, &e))

@@ -19,12 +19,13 @@ const PLANNED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks the binary, asks it for its job, uploads what the cluster lacks, submits, and watches.
 pub(crate) async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exit, Failure> {
-    let path = match binary::check(&args.binary) {
-        Ok(path) => path,
+    let file = match binary::read(args.binary.clone()).await {
+        Ok(file) => file,
         // A wrong version of the binary is a usage error; a wrong version of the coordinator is not.
         Err(failure) => return Ok(Exit::usage(&failure, format)),
     };
-    // The plan is built while the connection is made.
+    // The plan is built and the binary hashed while the connection is made.
+    let path = file.path.clone();
     let describing = {
         let (path, job_args) = (path.clone(), args.args.clone());
         tokio::task::spawn_blocking(move || binary::describe(&path, &job_args))
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: Submit, settings: Settings, format: Format) -> Res
     };
     let cluster = connected?;
 
-    let mut artifacts = vec![Artifact::File(path)];
+    let mut artifacts = vec![Artifact::Hashed(path, file.digest().await?)];
     artifacts.extend(sides.into_iter().map(Artifact::Bytes));
     let digests = cluster.upload_all(artifacts).await?;
     spec.binary = digests.first().copied().ok_or_else(|| Failure::new(Code::Internal, "an upload without a digest"))?;
