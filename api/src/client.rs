@@ -80,7 +80,7 @@ impl Cluster {
         let contact = Contact::default();
         let connection = until_connected(&contact, async || {
             let connection = channel_with(&contact, &url, &access).await?;
-            hello(&connection).await?;
+            hello(&url, &connection).await?;
             Ok(connection)
         })
         .await?;

@@ -19,7 +19,7 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// Of a connection that is accepted now.
-    pub fn begin() -> Activity {
+    pub(crate) fn begin() -> Activity {
         Activity {
             accepted: Instant::now(),
             last_call_ms: AtomicU64::new(0),
@@ -30,51 +30,51 @@ impl Activity {
     }
 
     /// When the connection was accepted.
-    pub fn accepted(&self) -> Instant {
+    pub(crate) fn accepted(&self) -> Instant {
         self.accepted
     }
 
     /// How long after that the last call began or ended; zero without one.
-    pub fn last_call(&self) -> Duration {
+    pub(crate) fn last_call(&self) -> Duration {
         Duration::from_millis(self.last_call_ms.load(Ordering::Relaxed))
     }
 
     /// The connection is not idle now.
-    pub fn note_call(&self) {
+    pub(crate) fn note_call(&self) {
         self.last_call_ms.store(self.accepted.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// A call begins, which is open until `end_call`.
-    pub fn begin_call(&self) {
+    pub(crate) fn begin_call(&self) {
         self.open_calls.fetch_add(1, Ordering::Relaxed);
         self.note_call();
     }
 
     /// The answer of a call is sent, or is not wanted any more.
-    pub fn end_call(&self) {
+    pub(crate) fn end_call(&self) {
         self.note_call();
         self.open_calls.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// For how long it has had no open call; `None` if it has one.
-    pub fn idle(&self) -> Option<Duration> {
+    pub(crate) fn idle(&self) -> Option<Duration> {
         let idle = self.accepted.elapsed().saturating_sub(self.last_call());
         (self.open_calls.load(Ordering::Relaxed) == 0).then_some(idle)
     }
 
     /// The connection has to be closed: its next read fails, and one that waits is woken.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.hung_up.store(true, Ordering::Release);
         self.reader.wake();
     }
 
     /// Whether that is so.
-    pub fn is_hung_up(&self) -> bool {
+    pub(crate) fn is_hung_up(&self) -> bool {
         self.hung_up.load(Ordering::Acquire)
     }
 
     /// Wakes this reader when that comes about.
-    pub fn wake_when_hung_up(&self, reader: &Waker) {
+    pub(crate) fn wake_when_hung_up(&self, reader: &Waker) {
         self.reader.register(reader);
     }
 }

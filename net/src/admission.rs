@@ -210,17 +210,17 @@ impl Unproven {
 }
 
 impl Admission {
-    pub fn new(limits: Limits) -> Admission {
+    pub(crate) fn new(limits: Limits) -> Admission {
         let accounts = Arc::new(Mutex::new(Accounts::new(&limits)));
         Admission { limits, accounts, refusals: Refusals::default() }
     }
 
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
     /// Adds a new connection from `peer`, and closes an old one if there are too many.
-    pub fn admit(&self, peer: IpAddr) -> Arc<Ticket> {
+    pub(crate) fn admit(&self, peer: IpAddr) -> Arc<Ticket> {
         let close = CancellationToken::new();
         let mut accounts = lock(&self.accounts);
         let number = accounts.next;
@@ -239,14 +239,14 @@ impl Admission {
     }
 
     /// Closes a connection without a proof, else one with a proof and without an open call. Returns false if there is none.
-    pub fn close_one(&self) -> bool {
+    pub(crate) fn close_one(&self) -> bool {
         let mut accounts = lock(&self.accounts);
         accounts.handshaking.close_one(None) || accounts.unproven.close_one(None) || accounts.close_idle()
     }
 
     /// Number of connections without a proof.
     #[cfg(test)]
-    pub fn unproven(&self) -> usize {
+    pub(crate) fn unproven(&self) -> usize {
         let accounts = lock(&self.accounts);
         accounts.handshaking.all.len() + accounts.unproven.all.len()
     }
@@ -271,12 +271,12 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// Records that the caller has sent its greeting: it is closed for others only after those that have not.
-    pub fn greet(&self) {
+    pub(crate) fn greet(&self) {
         lock(&self.accounts).handshaking.greeted(self.number);
     }
 
     /// Records that the handshake is over without a proof.
-    pub fn enter(&self) {
+    pub(crate) fn enter(&self) {
         let mut accounts = lock(&self.accounts);
         if accounts.handshaking.remove(self.number).is_some() {
             accounts.unproven.insert(self.number, network(self.peer), self.close.clone());
@@ -284,7 +284,7 @@ impl Ticket {
     }
 
     /// Records that the caller has proven the token: the connection has no deadline any more.
-    pub fn prove(&self) {
+    pub(crate) fn prove(&self) {
         if !self.proven.swap(true, Ordering::Relaxed) {
             self.activity.note_call();
             lock(&self.accounts).insert_proven(self.number, self.activity.clone());
@@ -293,31 +293,31 @@ impl Ticket {
     }
 
     /// What is done on the connection.
-    pub fn activity(&self) -> &Arc<Activity> {
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
 
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
     }
 
     /// Logs that the caller is refused.
-    pub fn refuse(&self, why: &dyn std::fmt::Display) {
+    pub(crate) fn refuse(&self, why: &dyn std::fmt::Display) {
         self.refusals.note(self.peer, why);
     }
 
     /// Cancelled when the connection must be closed.
-    pub fn close(&self) -> &CancellationToken {
+    pub(crate) fn close(&self) -> &CancellationToken {
         &self.close
     }
 
     /// Cancelled when the connection is no longer counted: after a proof, or because it has ended.
-    pub fn settled(&self) -> CancellationToken {
+    pub(crate) fn settled(&self) -> CancellationToken {
         self.settled.clone()
     }
 
     /// The time at which the connection must be closed, as of now.
-    pub fn deadline(&self, limits: &Limits) -> Instant {
+    pub(crate) fn deadline(&self, limits: &Limits) -> Instant {
         let idle = self.activity.last_call() + limits.idle;
         self.activity.accepted() + idle.min(limits.lifetime)
     }

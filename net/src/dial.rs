@@ -51,7 +51,7 @@ enum Security {
 
 impl Dialer {
     /// A dialer for a server of this role at `uri`, whose scheme is `https` if `secure` is set, else `http`.
-    pub fn new(
+    pub(crate) fn new(
         uri: &http::Uri,
         secure: bool,
         role: Role,

@@ -32,7 +32,7 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     /// Settings for a server of this role. Without a token no proof is needed.
-    pub fn new(role: Role, token: Option<Token>, tls: Option<&ServerTls>) -> Result<Handshake, Failure> {
+    pub(crate) fn new(role: Role, token: Option<Token>, tls: Option<&ServerTls>) -> Result<Handshake, Failure> {
         let config: Option<ServerConfig> = match (tls, &token) {
             (Some(tls), _) => Some(tls.config()?),
             (None, Some(token)) => Some(sealed::server_config(token, role).map_err(tls_failed)?),
@@ -43,7 +43,7 @@ impl Handshake {
 
     /// Runs the handshake; returns the stream for HTTP/2, and whether the caller has proven the token.
     /// `ticket` gets to know when the caller has sent its greeting.
-    pub async fn take(&self, stream: TcpStream, ticket: &Ticket) -> io::Result<(Wire, bool)> {
+    pub(crate) async fn take(&self, stream: TcpStream, ticket: &Ticket) -> io::Result<(Wire, bool)> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

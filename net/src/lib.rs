@@ -3,6 +3,8 @@
 //! Every process that opens or accepts a connection uses this crate, so limits, keepalive and authorisation are the
 //! same everywhere. It knows nothing of the services behind a call.
 
+#![warn(unreachable_pub)]
+
 mod accept;
 pub mod access;
 mod activity;
@@ -14,6 +16,7 @@ pub mod connect;
 mod contact;
 mod dial;
 mod dial_error;
+mod greeting;
 mod handshake;
 mod link;
 mod open_calls;
@@ -32,10 +35,10 @@ mod token_key;
 pub use access::{Access, Caller, RequireToken};
 pub use admission::Limits;
 pub use backoff::Backoff;
-pub use clients::hello;
 pub use clock::Clock;
 pub use connect::{Connection, channel, channel_with, is_lost};
 pub use contact::Contact;
+pub use greeting::hello;
 pub use patience::{Patience, Silent};
 pub use runtime::daemon_runtime;
 pub use serve::{Server, serve};

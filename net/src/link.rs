@@ -43,7 +43,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// Without a proof at most `bytes_max` bytes are read from it.
-    pub fn new(wire: Wire, ticket: Arc<Ticket>, bytes_max: u64) -> Link {
+    pub(crate) fn new(wire: Wire, ticket: Arc<Ticket>, bytes_max: u64) -> Link {
         let closing = (!ticket.is_proven()).then(|| Box::pin(ticket.close().clone().cancelled_owned()));
         Link { wire, ticket, closing, unproven_bytes: bytes_max }
     }

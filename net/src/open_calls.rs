@@ -14,13 +14,13 @@ use tonic::body::Body;
 pub(crate) struct OpenCall(Arc<Activity>);
 
 impl OpenCall {
-    pub fn begin(activity: Arc<Activity>) -> OpenCall {
+    pub(crate) fn begin(activity: Arc<Activity>) -> OpenCall {
         activity.begin_call();
         OpenCall(activity)
     }
 
     /// The answer's body, with which the call ends.
-    pub fn until_sent(self, body: Body) -> Body {
+    pub(crate) fn until_sent(self, body: Body) -> Body {
         Body::new(Answer { body, _call: self })
     }
 }

@@ -32,7 +32,7 @@ impl Pace {
 
 impl Refusals {
     /// Logs that a caller from `peer` was refused.
-    pub fn note(&self, peer: IpAddr, why: &dyn std::fmt::Display) {
+    pub(crate) fn note(&self, peer: IpAddr, why: &dyn std::fmt::Display) {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).next_line(Instant::now());
         match line {
             Some(0) => tracing::warn!(%peer, "refused a caller: {why}"),

@@ -17,7 +17,7 @@ pub(crate) struct SmallBody {
 }
 
 impl SmallBody {
-    pub fn new(inner: Body) -> SmallBody {
+    pub(crate) fn new(inner: Body) -> SmallBody {
         SmallBody { inner, left: UNPROVEN_BYTES_MAX }
     }
 }

@@ -19,6 +19,10 @@ const STDERR_BYTES: usize = 8 << 10;
 const DETAILS_BYTES_MAX: usize = 40 << 10;
 /// The start of what rustls says of a connection that ends without an orderly close.
 const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_notify";
+/// The words of the gRPC library about an answer without a status, and the HTTP status that follows them.
+const HTTP_STATUS: &str = "grpc-status header missing, mapped from HTTP status code ";
+/// Its words about an answer of HTTP status 200.
+const HTTP_OK: &str = "protocol error: missing grpc-status trailer";
 /// Most bytes of gRPC's own message, for tools that do not read details.
 const SUMMARY_BYTES: usize = 512;
 
@@ -81,6 +85,14 @@ pub fn from_status(status: &Status) -> Failure {
     if let Some(failure) = status.source().and_then(crate::dial_error::dial_failure) {
         return failure;
     }
+    if let Some(number) = http_status(status) {
+        let what = format!(
+            "the server answers with the HTTP status {number} and not with gRPC: it is another program, or a proxy that does not \
+             pass gRPC on"
+        );
+        let refused = matches!(number, 401 | 403);
+        return Failure::new(if refused { Code::Unauthorised } else { Code::Unreachable }, what);
+    }
     let code = match status.code() {
         _ if broke(status) => Code::Unreachable,
         Grpc::Unavailable | Grpc::Cancelled | Grpc::DeadlineExceeded => Code::Unreachable,
@@ -91,6 +103,14 @@ pub fn from_status(status: &Status) -> Failure {
     };
     let said = if status.message().is_empty() { status.code().description() } else { status.message() };
     Failure::new(code, with_causes(said, status.source()))
+}
+
+/// The HTTP status of an answer that is none of gRPC.
+pub(crate) fn http_status(status: &Status) -> Option<u16> {
+    match status.message().strip_prefix(HTTP_STATUS) {
+        Some(number) => number.parse().ok(),
+        None => status.message().starts_with(HTTP_OK).then_some(200),
+    }
 }
 
 /// Returns whether the connection broke during the call: there was no answer of the server, so the call may be tried

@@ -266,7 +266,9 @@ async fn refusal_comes_before_the_body() {
     let put = clients::data(stranger.clone()).put(tokio_stream::pending::<PutRequest>()).await;
     assert_eq!(from_status(&put.err().unwrap()).code, Code::Unauthorised);
     // The connection still works afterwards.
-    assert!(windrow_net::hello(&stranger).await.is_err_and(|failure| failure.code == Code::VersionMismatch));
+    assert!(
+        windrow_net::hello("the server", &stranger).await.is_err_and(|failure| failure.code == Code::VersionMismatch)
+    );
 }
 
 /// The limits in the server's first frame: streams (3) and windows (4) of this connection.

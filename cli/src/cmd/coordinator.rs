@@ -186,7 +186,7 @@ async fn answers(addr: SocketAddr, tls: bool, access: Access) -> Result<(), Fail
     let url = url_of(SocketAddr::new(own, addr.port()), tls);
     loop {
         let answer = match channel(&url, &access).await {
-            Ok(connection) => hello(&connection).await.map(|_| ()),
+            Ok(connection) => hello(&url, &connection).await.map(|_| ()),
             Err(failure) => Err(failure),
         };
         match answer {
