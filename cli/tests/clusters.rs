@@ -143,6 +143,44 @@ fn up_starts_all_workers_and_down_stops_them() {
 }
 
 #[test]
+fn up_removes_the_folder_of_one_that_was_killed() {
+    let home = tempfile::tempdir().unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = windrow(&home);
+        command.args(["up", "--workers", "1", "--memory", "64MiB"]).env("TMPDIR", temporary.path());
+        let mut up = Daemon::start(&mut command);
+        up.wait_for_word("coordinator ");
+        up
+    };
+    let folders = || {
+        let entries = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.collect::<std::collections::BTreeSet<_>>()
+    };
+    let alive = start();
+    let kept = folders();
+    let mut killed = start();
+    let left: Vec<_> = folders().difference(&kept).cloned().collect();
+    killed.signal(rustix::process::Signal::KILL);
+    killed.child.wait().unwrap();
+    assert!(left.len() == 1 && left[0].exists());
+    // Its worker has ended with it when the locks are free: until then the folder stays.
+    let mut tries = 0;
+    while left[0].exists() {
+        assert!(tries < 20, "the folder of the killed one stays");
+        tries += 1;
+        let next = start();
+        let begun = std::time::Instant::now();
+        while left[0].exists() && begun.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(next.stop(), Some(0));
+    }
+    assert_eq!(folders(), kept, "the folder of the living one stays");
+    assert_eq!(alive.stop(), Some(0));
+}
+
+#[test]
 fn workers_die_with_the_up_that_started_them() {
     let home = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use windrow_model::{AttemptId, Digest, JobId};
 /// The manifest: the last file to be written to an output.
 pub const SUCCESS: &str = "_SUCCESS";
 /// In a data folder: the file that its owner locks.
-pub(crate) const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 /// In a staging folder: random text that shows whether two machines see the same folder.
 pub const NONCE: &str = "nonce";
 

@@ -1,6 +1,8 @@
 //! `windrow up`: a cluster on this machine. The coordinator runs in this process, each worker in one of its own, which
-//! the kernel kills when this one dies. A worker that ends is restarted (`workers.rs`, `restarts.rs`).
+//! the kernel kills when this one dies. A worker that ends is restarted (`workers.rs`, `restarts.rs`). Without `--data-dir`
+//! the folder is temporary (`folder.rs`).
 
+mod folder;
 mod restarts;
 mod workers;
 
@@ -11,12 +13,13 @@ use crate::exit::Exit;
 use crate::output;
 use crate::settings::Settings;
 use crate::signals::Stop;
+use folder::Folder;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use tokio::process::Child;
 use tokio::sync::oneshot;
-use windrow_model::{Code, Failure};
+use windrow_model::Failure;
 use workers::{Share, keep_all, start_all, stop_all};
 
 /// Where the coordinator listens by default: several clusters fit on one machine.
@@ -33,20 +36,19 @@ pub(crate) async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
             .or(section.memory.map(|m| m.0))
             .map_or_else(|| half_of_memory() / u64::from(workers), |m| m.0),
     };
-    let given = args.data_dir.or(section.data_dir);
-    let (folder, temporary) = match given {
-        Some(folder) => (std::path::absolute(&folder).unwrap_or(folder), None),
-        None => {
-            let made = tempfile::Builder::new()
-                .prefix("windrow-up-")
-                .tempdir()
-                .map_err(|e| Failure::new(Code::IoError, format!("cannot make a temporary folder: {e}")))?;
-            (made.path().to_path_buf(), Some(made))
-        }
-    };
-    let plan = Plan {
-        listen: args.listen.or(section.listen).unwrap_or(LISTEN),
-        data_dir: folder.join("coordinator"),
+    let folder = Folder::open(args.data_dir.or(section.data_dir))?;
+    if folder.is_temporary() {
+        // Not awaited: there may be much to delete.
+        tokio::task::spawn_blocking(folder::remove_left_ones);
+    }
+    serve_until_stopped(&folder, args.listen.or(section.listen).unwrap_or(LISTEN), workers, &share).await
+}
+
+/// The coordinator of the cluster.
+fn plan(folder: &Folder, listen: SocketAddr) -> Plan {
+    Plan {
+        listen,
+        data_dir: folder.path().join("coordinator"),
         token_file: None,
         tls: None,
         insecure: false,
@@ -54,18 +56,27 @@ pub(crate) async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         unschedulable_after_ms: windrow_coordinator::Config::UNSCHEDULABLE_AFTER_MS,
         storage_timeout: windrow_coordinator::Config::STORAGE_TIMEOUT,
         orphans: windrow_coordinator::OrphanRule::default(),
-        temporary: temporary.is_some(),
-    };
+        temporary: folder.is_temporary(),
+    }
+}
+
+/// Runs coordinator and workers, and stops all of them at a signal, or if one of them cannot be started.
+async fn serve_until_stopped(
+    folder: &Folder,
+    listen: SocketAddr,
+    workers: u32,
+    share: &Share,
+) -> Result<Exit, Failure> {
     let mut stop = Stop::catch()?;
     let (ready, started) = oneshot::channel();
     let (end, ended) = oneshot::channel::<()>();
-    let mut serving = pin!(serve(plan, ready, async {
+    let mut serving = pin!(serve(plan(folder, listen), ready, async {
         // A dropped sender is an end, too.
         let _ = ended.await;
     }));
     let mut children = Vec::new();
     let result = {
-        let mut cluster = pin!(cluster(started, &folder, workers, &share, &mut children));
+        let mut cluster = pin!(cluster(started, folder.path(), workers, share, &mut children));
         tokio::select! {
             ended = &mut serving => return ended.map(|()| Exit::Done),
             failed = &mut cluster => failed,
