@@ -84,8 +84,12 @@ impl State {
             } else {
                 job.state = JobState::Committing;
                 job.sealed = true;
-                let mut parts: Vec<StagedPart> =
-                    job.stages.iter().flat_map(|s| &s.tasks).flat_map(|t| t.published.iter().cloned()).collect();
+                let mut parts: Vec<StagedPart> = job
+                    .stages
+                    .iter()
+                    .flat_map(|s| s.tasks.touched())
+                    .flat_map(|t| t.published.iter().cloned())
+                    .collect();
                 parts.sort_by_key(|p| (p.part.sink, p.task));
                 self.timers.clear(Timer::Timeout(id));
                 let mut bad_records = job.bad_records.clone();

@@ -14,14 +14,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use windrow_model::{
-    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobSpec, JobState, Output, Partitions, StageId,
-    TaskOutput, Time, WorkerId,
+    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobSpec, JobState, Output, Partitions, Plan,
+    StageId, TaskOutput, Time, WorkerId,
 };
 
 /// The bound of `Plan::check` on partitions, for the number in the job's options.
 pub(crate) const PARTITIONS_MAX: u32 = 1_000_000;
 
-/// Upper bound on the tasks of all stages of one job. Each costs about a kilobyte while the job runs.
+/// Upper bound on the tasks of all stages of one job. Each costs about a kilobyte once it has run.
 const TASKS_MAX: u64 = 2_000_000;
 
 /// A job that has not ended.
@@ -181,6 +181,7 @@ impl Job {
                 format!("the job has {all} tasks, more than {TASKS_MAX}: use fewer partitions, or larger chunks");
             return Err(Failure::new(Code::PlanInvalid, what));
         }
+        let mut readers = readers(plan);
         for (at, stage) in plan.stages.iter().enumerate() {
             let id = StageId(at as u32);
             let outputs = stage.outputs.iter().map(|o| match o {
@@ -194,7 +195,8 @@ impl Job {
             } else {
                 (plan.partitions_read(stage).map_or(0, count) as usize, Vec::new())
             };
-            self.stages.push(Stage::new(plan, at, outputs.collect(), tasks, chunks));
+            let readers = std::mem::take(&mut readers[at]);
+            self.stages.push(Stage::new(plan, at, readers, outputs.collect(), tasks, chunks));
         }
         if let Some(stage) = found.keys().next() {
             return Err(wrong(format!("stage {stage} has no source")));
@@ -212,4 +214,19 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// The positions of the readers of each stage, in one pass over the plan.
+fn readers(plan: &Plan) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); plan.stages.len()];
+    for (reader, stage) in plan.stages.iter().enumerate() {
+        for port in stage.reads() {
+            let of: &mut Vec<usize> = &mut readers[port.stage.0 as usize];
+            // Its reads come one after the other: it is the last one if it is there.
+            if of.last() != Some(&reader) {
+                of.push(reader);
+            }
+        }
+    }
+    readers
 }

@@ -78,7 +78,7 @@ impl State {
         self.revoke_recalled(id);
         let Some(mut job) = self.jobs.remove(&id) else { return };
         for stage in &job.stages {
-            for run in stage.tasks.iter().flat_map(|t| t.runs()) {
+            for run in stage.tasks.touched().flat_map(|t| t.runs()) {
                 self.workers.release(run.worker, run.attempt.task);
                 self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
             }
@@ -104,6 +104,7 @@ impl State {
         };
         let workers = job.workers.iter().copied().collect();
         let spec = job.spec;
+        self.discard(job.stages);
         self.out.push(Action::JobEnded { job: id, status: Box::new(status.clone()), collected, workers });
         self.remember(id, Ended { spec, status });
     }

@@ -2,6 +2,7 @@
 
 use crate::planted::{self, Planted};
 use crate::task::Task;
+use crate::tasks::Tasks;
 use windrow_model::{OutputReport, Segment};
 
 /// The segments of one output of a done stage by partition: compressed rows, in task order within a row.
@@ -16,7 +17,7 @@ pub(crate) struct PortIndex {
 
 impl PortIndex {
     /// Builds the index in two passes over all segments: once per port, so that a reader costs only its own segments.
-    pub(crate) fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
+    pub(crate) fn new(tasks: &Tasks, output: usize, partitions: u32) -> Self {
         let mut starts = vec![0usize; partitions as usize + 1];
         let mut bytes = 0u64;
         for segment in tasks.iter().flat_map(|t| segments(t, output)) {

@@ -6,9 +6,9 @@
 use crate::planted::{self, Planted};
 use crate::port_index::PortIndex;
 use crate::speculate::Durations;
-use crate::task::Task;
+use crate::tasks::Tasks;
 use std::collections::BTreeSet;
-use windrow_model::{Chunk, Input, Plan, StageId, TaskOutput, total};
+use windrow_model::{Chunk, Input, Plan, TaskOutput, total};
 
 /// The stages that this one reads and that read it, by position, each named once.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Links {
 }
 
 pub(crate) struct Stage {
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
     /// One for each task of a source stage; empty for others.
     pub chunks: Vec<Chunk>,
     pub outputs: Vec<TaskOutput>,
@@ -54,8 +54,16 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// `tasks` is the number of tasks, `chunks` has one for each if it is a source stage.
-    pub(crate) fn new(plan: &Plan, at: usize, outputs: Vec<TaskOutput>, tasks: usize, chunks: Vec<Chunk>) -> Self {
+    /// `tasks` is the number of tasks, `chunks` has one for each if it is a source stage. `readers` are the positions of the
+    /// stages that read it.
+    pub(crate) fn new(
+        plan: &Plan,
+        at: usize,
+        readers: Vec<usize>,
+        outputs: Vec<TaskOutput>,
+        tasks: usize,
+        chunks: Vec<Chunk>,
+    ) -> Self {
         let stage = &plan.stages[at];
         let once = |set: BTreeSet<usize>| -> Vec<usize> { set.into_iter().collect() };
         let edges_of = |reader: usize| {
@@ -64,7 +72,6 @@ impl Stage {
                 Input::Source(_) | Input::Broadcast { .. } => &[],
             })
         };
-        let readers: Vec<usize> = plan.readers(StageId(at as u32)).map(|r| r.0 as usize).collect();
         let reads_edge = |r: &usize| edges_of(*r).any(|p| p.stage.0 as usize == at);
         let links = Links {
             producers: once(stage.reads().map(|p| p.stage.0 as usize).collect()),
@@ -73,7 +80,7 @@ impl Stage {
             edge_producers: once(edges_of(at).map(|p| p.stage.0 as usize).collect()),
         };
         Stage {
-            tasks: std::iter::repeat_with(Task::new).take(tasks).collect(),
+            tasks: Tasks::new(tasks),
             deterministic: stage.deterministic,
             bytes_total: total(chunks.iter().map(Chunk::length)),
             bytes_running: 0,

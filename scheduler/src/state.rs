@@ -5,6 +5,7 @@
 
 use crate::Config;
 use crate::action::Action;
+use crate::discard::Discarded;
 use crate::job::Job;
 use crate::queue::Queue;
 use crate::timers::Timers;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub partial: BTreeSet<JobId>,
     /// Jobs submitted so far.
     pub submitted: u64,
+    /// Stages of ended jobs that are not freed yet.
+    pub discarded: Vec<Discarded>,
     /// Actions of the present step.
     pub out: Vec<Action>,
     /// Steps since the last check of the invariants.
@@ -78,6 +81,7 @@ impl State {
             pending: BTreeSet::new(),
             partial: BTreeSet::new(),
             submitted: 0,
+            discarded: Vec::new(),
             out: Vec::new(),
             unchecked: 0,
             config,

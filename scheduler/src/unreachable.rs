@@ -21,10 +21,11 @@ impl Job {
                 continue;
             }
             for t in 0..self.stages[s].tasks.len() {
-                let task = &mut self.stages[s].tasks[t];
+                let task = &self.stages[s].tasks[t];
                 if !task.is_done() || !is_held(task, workers) {
                     continue;
                 }
+                let task = &mut self.stages[s].tasks[t];
                 let Some(held) = task.held.as_mut().filter(|held| held.worker == holder) else { continue };
                 held.doubted = true;
                 task.avoid(holder);

@@ -49,6 +49,32 @@ fn hundred_thousand_tasks_run_on_a_hundred_workers() {
     assert_eq!((assigned, status.state, status.counters.get("n")), (100_000, JobState::Done, 100_000));
 }
 
+/// A plan at the limits on tasks and stages costs little until its tasks run.
+#[test]
+fn jobs_at_the_limits_are_planned_and_cancelled() {
+    let mut scheduler = Scheduler::new(Config::default(), Epoch(1));
+    let mut step = |event| scheduler.step(Time(0), event);
+    let mut chain = map_reduce(1);
+    let (first, last) = (chain.stages[0].clone(), chain.stages.pop().unwrap());
+    let after = |stage: &Stage, at: u32| {
+        let from = vec![Port { stage: StageId(at), output: 0 }];
+        Stage { inputs: vec![Input::Edge { from }], ..stage.clone() }
+    };
+    chain.stages.extend((0..9_998).map(|at| after(&first, at)));
+    chain.stages.push(after(&last, 9_998));
+    for (n, plan) in [(1, map_reduce(1_000_000)), (2, chain)] {
+        step(Event::Submitted { spec: Box::new(spec(n, plan, JobOptions::default())), unix_ms: 0 });
+        step(Event::Planned { job: job_id(n), input_bytes: 1, stages: vec![chunks(0, 1)] });
+    }
+    step(Event::WorkerJoined { node: node(1, 8, 1), held: Vec::new(), left: Vec::new() });
+    let total = |scheduler: &Scheduler, n| scheduler.status(job_id(n), Time(0)).unwrap().tasks.total;
+    assert_eq!((total(&scheduler, 1), total(&scheduler, 2)), (1_000_001, 10_000));
+    for n in [1, 2] {
+        scheduler.step(Time(0), Event::Cancelled { job: job_id(n) });
+        assert_eq!(scheduler.status(job_id(n), Time(0)).unwrap().state, JobState::Cancelled);
+    }
+}
+
 /// Three segments a map, whatever the number of partitions.
 fn report_of_three(task: &Task) -> TaskReport {
     let of = |output: &TaskOutput| match output {

@@ -5,6 +5,11 @@ use crate::code::Code;
 use crate::ids::{Port, StageId};
 use std::path::{Component, Path, PathBuf};
 
+/// Most stages of a plan. Their status is part of every answer about the job.
+const STAGES_MAX: usize = 10_000;
+/// Most bytes of a stage's label or place.
+const LABEL_BYTES_MAX: usize = 64 << 10;
+
 /// A plan that cannot be run; the place is the user's source line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -50,11 +55,20 @@ impl PlanError {
 impl Plan {
     /// Checks the properties that other code relies on: stages are in topological order; ports exist and fit their
     /// readers; a stage has either one source with inputs (none of them empty) or edges with equal partition counts;
-    /// every sink is fed exactly once, and no two sinks share a path.
+    /// every sink is fed exactly once, and no two sinks share a path. It has at most 10,000 stages, with labels and places of
+    /// at most 64 KiB.
     ///
     /// # Errors
     /// The first rule that is broken, with the stage.
     pub fn check(&self) -> Result<(), PlanError> {
+        if self.stages.len() > STAGES_MAX {
+            let what = format!("the plan has {} stages, more than {STAGES_MAX}", self.stages.len());
+            return Err(PlanError::Other(what));
+        }
+        if let Some(i) = self.stages.iter().position(|s| s.label.len().max(s.place.len()) > LABEL_BYTES_MAX) {
+            let what = format!("the label or the place of stage {i} has more than {LABEL_BYTES_MAX} bytes");
+            return Err(PlanError::Other(what));
+        }
         let mut fed = vec![0u32; self.sinks.len()];
         for (i, stage) in self.stages.iter().enumerate() {
             let wrong = |what: String| PlanError::Stage { stage: StageId(i as u32), place: stage.place.clone(), what };
@@ -232,6 +246,23 @@ mod tests {
         assert_eq!(plan(&["/in"], &["/out"]).check(), Ok(()));
         let wrong = plan(&[], &["/out"]).check().unwrap_err().to_string();
         assert!(wrong.contains("job.rs:1") && wrong.contains("reads nothing"), "{wrong}");
+    }
+
+    #[test]
+    fn plan_with_too_many_stages_or_long_labels_is_refused() {
+        let mut many = plan(&["/in"], &["/out"]);
+        many.stages.resize(STAGES_MAX + 1, many.stages[0].clone());
+        let wrong = many.check().unwrap_err().to_string();
+        assert!(wrong.contains("10001 stages"), "{wrong}");
+        many.stages.pop();
+        assert_eq!(many.check(), Ok(()));
+        for change in [|s: &mut Stage, text| s.label = text, |s: &mut Stage, text| s.place = text] {
+            let mut long = plan(&["/in"], &["/out"]);
+            change(&mut long.stages[1], "x".repeat(LABEL_BYTES_MAX));
+            assert_eq!(long.check(), Ok(()));
+            change(&mut long.stages[1], "x".repeat(LABEL_BYTES_MAX + 1));
+            assert!(long.check().unwrap_err().to_string().contains("stage 1"));
+        }
     }
 
     #[test]
