@@ -114,6 +114,9 @@ impl Node {
         }
         self.disk.chunks.remove(&digest);
         if self.announced.remove(&digest) {
+            if self.disk.trash.contains(&digest) {
+                self.say(Report::Trashed(vec![digest]));
+            }
             self.say(Report::Lost(digest));
         }
         false

@@ -1,7 +1,9 @@
 //! Verification of chunks against their digests. A damaged or unreadable chunk is set aside and announced as lost; a missing one is
 //! announced, too.
 
+use super::shelf::{News, State};
 use super::{Chunks, DAMAGED, digests_in, make_parent};
+use crate::trash;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use windrow_format::durable::{self, Durability};
@@ -28,7 +30,7 @@ impl Chunks {
             }
             Err(e) => {
                 tracing::error!("chunk {digest} cannot be opened: {e}");
-                self.shelf.lost(&mut self.shelf.lock(), digest);
+                self.lost(&mut self.shelf.lock(), digest);
                 return false;
             }
         };
@@ -48,7 +50,7 @@ impl Chunks {
             if let Err(e) = make_parent(&aside).and_then(|()| fs::rename(&path, &aside)) {
                 tracing::error!("chunk {digest} cannot be set aside: {e}");
             }
-            self.shelf.lost(&mut state, digest);
+            self.lost(&mut state, digest);
         }
         false
     }
@@ -69,6 +71,18 @@ impl Chunks {
         Ok(())
     }
 
+    /// Announces the loss of a chunk that the coordinator counts on. A copy in the trash, which it does not count beside that one,
+    /// is announced first: no job may fail in between.
+    fn lost(&self, state: &mut State, digest: Digest) {
+        if state.announced.contains(&digest)
+            && let Some(since) = state.trash.get(&digest)
+            && let Ok(metadata) = self.trash_folder().join(trash::name(digest, *since)).metadata()
+        {
+            self.shelf.announce(News::Trashed(digest, metadata.len()));
+        }
+        self.shelf.lost(state, digest);
+    }
+
     /// Announces that a chunk is missing.
     pub(super) fn note_missing(&self, digest: Digest) {
         let mut state = self.shelf.lock();
@@ -77,7 +91,7 @@ impl Chunks {
             if state.announced.contains(&digest) {
                 tracing::error!("chunk {digest} is gone from this disk, and nothing has ordered that");
             }
-            self.shelf.lost(&mut state, digest);
+            self.lost(&mut state, digest);
         }
     }
 }

@@ -51,7 +51,9 @@ impl Chunks {
                 let place = self.trash_folder().join(trash::name(digest, since));
                 make_parent(&place)?;
                 gone(durable::rename(&path, &place, Durability::Sync))?;
-                state.trash.insert(digest, since);
+                if let Some(earlier) = state.trash.insert(digest, since).filter(|earlier| *earlier != since) {
+                    gone(fs::remove_file(self.trash_folder().join(trash::name(digest, earlier))))?;
+                }
                 self.shelf.announce(News::Trashed(digest, metadata.len()));
                 Ok(())
             }

@@ -103,6 +103,12 @@ impl Chunks {
         digests.iter().filter(is_counted).copied().collect()
     }
 
+    /// Those of these chunks, which were listed, whose loss has been announced since.
+    pub(crate) fn gone_since(&self, listed: impl Iterator<Item = Digest>) -> Vec<Digest> {
+        let state = self.shelf.lock();
+        listed.filter(|digest| !state.announced.contains(digest)).collect()
+    }
+
     /// The news since the last call, in order.
     pub(crate) fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut *self.shelf.0.news.lock().unwrap_or_else(PoisonError::into_inner))

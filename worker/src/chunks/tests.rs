@@ -56,6 +56,7 @@ async fn chunk_stored_after_a_delete_order_stays() {
     assert_eq!(all.map(|digest| here.is_here(digest)), [true, true, true, false]);
     assert_eq!(here.lost(), [all[3]], "its removal is reported after all earlier reports of it");
     assert_eq!(here.chunks.still_announced(&all), all[..3]);
+    assert_eq!(here.chunks.gone_since(all.into_iter()), all[3..], "a list that was made before does not count it");
     assert_eq!(here.chunks.keep_if_here(all[3]).await, None);
     assert_eq!(here.chunks.keep_if_here(all[0]).await, Some(false));
     assert_eq!(here.listed().len(), 3);
@@ -215,4 +216,28 @@ fn chunk_set_aside_comes_back_when_it_reads_again() {
     here.chunks.check_damaged().unwrap();
     assert_eq!(here.chunks.take_news(), [News::Held(digest, 5)]);
     assert!(here.is_here(digest));
+}
+
+/// The fault: the coordinator had forgotten the copy in the trash when the chunk was stored again.
+#[tokio::test]
+async fn copy_in_the_trash_is_announced_when_the_other_is_lost() {
+    let here = Here::new();
+    let digest = here.keep("twice");
+    let move_to_trash = || {
+        here.chunks.doom(&[digest], Doom::Trash);
+        here.chunks.remove(digest).unwrap();
+    };
+    move_to_trash();
+    here.put("twice").await;
+    here.chunks.take_news();
+    fs::remove_file(here.chunks.path(digest)).unwrap();
+    assert!(!here.chunks.is_whole(digest).await);
+    assert_eq!(here.chunks.take_news(), [News::Trashed(digest, 5), News::Lost(digest)]);
+    assert_eq!(here.chunks.keep_if_here(digest).await, Some(true));
+    assert!(here.chunks.is_whole(digest).await);
+    // Moved there twice, it is there once.
+    move_to_trash();
+    here.put("twice").await;
+    move_to_trash();
+    assert_eq!(fs::read_dir(here.chunks.trash_folder()).unwrap().count(), 1);
 }

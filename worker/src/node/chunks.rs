@@ -24,11 +24,14 @@ impl Node {
             let last = from_worker::Message::ChunksHeld(v1::ChunksHeld { last: true, ..Default::default() });
             let news = trashed.into_iter().map(|(digest, length)| News::Trashed(digest, length));
             let news: Vec<News> =
-                news.chain(held.into_iter().map(|(digest, length)| News::Held(digest, length))).collect();
+                news.chain(held.iter().map(|(digest, length)| News::Held(*digest, *length))).collect();
             // In this session or not at all: in the next one the list would be incomplete.
-            for message in in_messages(&news).chain([last]) {
-                let _ = outgoing.send(v1::FromWorker { message: Some(message) });
-            }
+            let send = |message| _ = outgoing.send(v1::FromWorker { message: Some(message) });
+            in_messages(&news).for_each(send);
+            // The news of their loss may have been sent before the list.
+            let lost = chunks.gone_since(held.iter().map(|(digest, _)| *digest));
+            let lost: Vec<News> = lost.into_iter().map(News::Lost).collect();
+            in_messages(&lost).chain([last]).for_each(send);
         });
     }
 
