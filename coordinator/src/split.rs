@@ -56,22 +56,16 @@ pub(crate) fn split_job(
     let (slots, storage) = (slots.max(1), Storage { datasets, outputs });
     let prepared = windrow_store::prepare(spec.id, &spec.plan, &spec.options, slots, Durability::Sync, storage, steps)?;
     let sinks = prepared.stagings.into_iter().map(|(sink, staging)| StagedSink { sink, staging, nonce: String::new() });
-    let mut staging: Vec<StagedSink> = sinks.collect();
-    for at in 0..staging.len() {
-        let own = &staging[at].staging;
-        match outputs.of(own).and_then(|kind| kind.nonce(own)) {
-            Ok(nonce) => staging[at].nonce = nonce,
-            Err(e) => {
-                StagedOutputs::from(staging).abandon(outputs);
-                return Err(e.into());
-            }
-        }
+    let mut staged = StagedOutputs::from(sinks.collect::<Vec<_>>());
+    if let Err(e) = staged.read_nonces(outputs) {
+        staged.abandon(outputs);
+        return Err(e.into());
     }
     Ok(SplitJob {
         input_bytes: prepared.input_bytes,
         probes: probes(&prepared.stages.iter().map(|(_, chunks)| &chunks[..]).collect::<Vec<_>>()),
         stages: prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks }).collect(),
-        staging,
+        staging: staged.sinks,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a job has staged for its outputs that are not datasets.
 
-use windrow_store::{Outputs, Placed, Receipts, Staging};
+use windrow_store::{Outputs, Placed, Receipts, Staging, StoreError};
 
 /// The staging of an output, and the text that proves a worker sees it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,14 @@ impl From<Vec<StagedSink>> for StagedOutputs {
 }
 
 impl StagedOutputs {
+    /// Reads the nonces of what was just staged. Blocks.
+    pub(crate) fn read_nonces(&mut self, outputs: &Outputs) -> Result<(), StoreError> {
+        for StagedSink { staging, nonce, .. } in &mut self.sinks {
+            *nonce = outputs.of(staging)?.nonce(staging)?;
+        }
+        Ok(())
+    }
+
     /// Removes what is staged. What cannot be removed is invisible and harmless: it is logged. Blocks.
     pub(crate) fn abandon(&self, outputs: &Outputs) {
         for StagedSink { sink, staging, .. } in &self.sinks {

@@ -26,6 +26,8 @@ mod bad_inputs;
 mod input_file;
 mod inputs;
 mod listed_total;
+#[cfg(feature = "storage-calls")]
+mod mount;
 mod receipts;
 mod replace;
 mod staging;

@@ -200,7 +200,7 @@ impl Outputs {
         self.at(staging.location())
     }
 
-    /// The kind of a staging area, and its name again.
+    /// The kind of a staging area.
     ///
     /// # Errors
     /// See [`Outputs::at`].

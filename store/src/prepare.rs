@@ -50,23 +50,10 @@ pub fn prepare(
     Storage { datasets, outputs }: Storage<'_>,
     steps: &Steps,
 ) -> Result<Prepared> {
-    let every_input: Vec<String> = plan.inputs().cloned().collect();
-    for (i, sink) in plan.sinks.iter().enumerate() {
-        if let Some(other) = plan.sinks[..i].iter().find(|s| s.path == sink.path) {
-            return Err(StoreError::new(
-                Code::OutputInUse,
-                format!("two outputs of the job have the path {}", other.path),
-            ));
-        }
-        if let Some(location) = sink.staged_at() {
-            outputs.check(location, sink.overwrite, &every_input, steps)?;
-        }
-    }
-    check_apart(&plan.sinks, outputs)?;
-
+    check_outputs(plan, outputs, steps)?;
     // The same inputs in two sources are listed once and count once.
     let inputs = Inputs::with(datasets);
-    let mut listed: BTreeMap<&[String], Vec<InputFile>> = BTreeMap::new();
+    let mut listed = Listed::new();
     for source in plan.stages.iter().filter_map(|s| s.source()) {
         inputs.check(source)?;
         if !listed.contains_key(&source.inputs[..]) {
@@ -74,11 +61,27 @@ pub fn prepare(
         }
     }
     let input_bytes = total(listed.values().map(|files| input_bytes(files)));
+    let stages = cut(plan, options, slots, &listed, input_bytes, steps)?;
+    let stagings = stage(job, &plan.sinks, durability, outputs, steps)?;
+    Ok(Prepared { input_bytes, stages, stagings })
+}
+
+/// The files of each list of inputs that a source names.
+type Listed<'a> = BTreeMap<&'a [String], Vec<InputFile>>;
+
+/// The chunks of every source stage.
+fn cut(
+    plan: &Plan,
+    options: &JobOptions,
+    slots: u32,
+    listed: &Listed<'_>,
+    input_bytes: u64,
+    steps: &Steps,
+) -> Result<Vec<(StageId, Vec<Chunk>)>> {
     let resolve = |p: Partitions| match (p, options.partitions) {
         (Partitions::Auto, Some(n)) => n,
         (p, _) => p.resolve(input_bytes),
     };
-
     let mut stages = Vec::new();
     for (i, stage) in plan.stages.iter().enumerate() {
         let Some(source) = stage.source() else { continue };
@@ -94,11 +97,27 @@ pub fn prepare(
         )?;
         stages.push((StageId(i as u32), chunks));
     }
-
-    let stagings = stage(job, &plan.sinks, durability, outputs, steps)?;
-    Ok(Prepared { input_bytes, stages, stagings })
+    Ok(stages)
 }
 
+/// Refuses outputs that exist, are inputs, or are not apart from each other. Only reads.
+fn check_outputs(plan: &Plan, outputs: &Outputs, steps: &Steps) -> Result<()> {
+    let every_input: Vec<String> = plan.inputs().cloned().collect();
+    for (i, sink) in plan.sinks.iter().enumerate() {
+        if let Some(other) = plan.sinks[..i].iter().find(|s| s.path == sink.path) {
+            return Err(StoreError::new(
+                Code::OutputInUse,
+                format!("two outputs of the job have the path {}", other.path),
+            ));
+        }
+        if let Some(location) = sink.staged_at() {
+            outputs.check(location, sink.overwrite, &every_input, steps)?;
+        }
+    }
+    check_apart(&plan.sinks, outputs)
+}
+
+/// Stages the outputs that are not datasets: all of them, or none.
 fn stage(
     job: JobId,
     sinks: &[SinkSpec],

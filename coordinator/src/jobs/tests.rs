@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use windrow_model::{
     AttemptId, Code, DatasetChunk, Digest, Epoch, Failure, Incarnation, JobState, JobStatus, StageId, TaskId, WorkerId,
 };
-use windrow_store::Staging;
+use windrow_store::{Receipt, Staging};
 
 fn id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
@@ -168,6 +168,24 @@ fn chunks_of_attempts_are_kept_until_the_commit_is_recorded() {
     assert!(!jobs.keep_chunk(0, attempt(id(1), 2), chunk));
     assert_eq!(jobs.outputs(id(1)).map(|(_, output)| output.chunks.len()).sum::<usize>(), 0, "no attempt has won");
     assert_eq!(jobs.end(id(1), end(id(1), JobState::Failed)).unwrap().outputs.len(), 1);
+}
+
+#[test]
+fn receipts_of_late_attempts_are_kept_up_to_a_bound() {
+    let mut jobs = Jobs::default();
+    running(&mut jobs, id(1));
+    let receipt = |text: &str| vec![(0, Receipt::new(text.into()).unwrap())];
+    let kept = |jobs: &Jobs| jobs.prepared(id(1)).unwrap().staging.receipts.of_sink(0).count();
+    jobs.keep_receipts(attempt(id(1), 0), receipt("first"), true);
+    jobs.keep_receipts(attempt(id(1), 0), receipt("again"), false);
+    let first = jobs.prepared(id(1)).unwrap().staging.receipts.placed(0, attempt(id(1), 0)).receipt.clone();
+    assert_eq!((first.bytes(), kept(&jobs)), (&b"first"[..], 1), "the part has won since");
+    jobs.keep_receipts(attempt(id(1), 1), vec![(7, Receipt::new(b"x".to_vec()).unwrap())], true);
+    assert_eq!(kept(&jobs), 1, "no such output is staged");
+    (0..2_000).for_each(|n| jobs.keep_receipts(attempt(id(1), n), receipt("late"), false));
+    assert_eq!(kept(&jobs), 1_001);
+    jobs.keep_receipts(attempt(id(1), 5_000), receipt("publishing"), true);
+    assert_eq!(kept(&jobs), 1_002);
 }
 
 #[test]
