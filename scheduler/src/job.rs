@@ -5,7 +5,7 @@
 use crate::action::Collected;
 use crate::event::StageChunks;
 use crate::fetch_failures::FetchFailures;
-use crate::planned_bytes::planned_bytes;
+use crate::planned_bytes::{check_tasks, planned_bytes};
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::stage::Stage;
@@ -20,9 +20,6 @@ use windrow_model::{
 
 /// The bound of `Plan::check` on partitions, for the number in the job's options.
 pub(crate) const PARTITIONS_MAX: u32 = 1_000_000;
-
-/// Upper bound on the tasks of all stages of one job. Each costs about a kilobyte once it has run.
-const TASKS_MAX: u64 = 2_000_000;
 
 /// A job that has not ended.
 pub(crate) struct Job {
@@ -162,10 +159,24 @@ impl Job {
         self.slots + waiting
     }
 
+    /// The number of tasks that these inputs make, in all stages.
+    pub(crate) fn planned_tasks(&self, input_bytes: u64, found: &[StageChunks]) -> u64 {
+        let plan = &self.spec.plan;
+        let auto = self.spec.options.partitions.unwrap_or(Partitions::Auto.resolve(input_bytes));
+        let count = |partitions| match partitions {
+            Partitions::Auto => auto,
+            Partitions::Count(n) => n,
+        };
+        found.iter().map(|stage| stage.chunks.len() as u64).sum::<u64>()
+            + plan.stages.iter().filter_map(|s| plan.partitions_read(s)).map(|p| u64::from(count(p))).sum::<u64>()
+    }
+
     /// Creates the stages and tasks.
     pub(crate) fn start(&mut self, epoch: Epoch, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(Code::Internal, format!("the inputs were split wrongly: {what}"));
-        let inputs_bytes = planned_bytes(0, &found);
+        let all = self.planned_tasks(input_bytes, &found);
+        check_tasks(all)?;
+        let kept_bytes = planned_bytes(all, &found);
         let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
         let plan = &self.spec.plan;
         let auto = self.spec.options.partitions.unwrap_or(Partitions::Auto.resolve(input_bytes));
@@ -173,14 +184,6 @@ impl Job {
             Partitions::Auto => auto,
             Partitions::Count(n) => n,
         };
-        // Before anything is kept for a task: a few large numbers in a plan stand for more tasks than there is memory.
-        let all: u64 = found.values().map(|chunks| chunks.len() as u64).sum::<u64>()
-            + plan.stages.iter().filter_map(|s| plan.partitions_read(s)).map(|p| u64::from(count(p))).sum::<u64>();
-        if all > TASKS_MAX {
-            let what =
-                format!("the job has {all} tasks, more than {TASKS_MAX}: use fewer partitions, or larger chunks");
-            return Err(Failure::new(Code::PlanInvalid, what));
-        }
         let mut readers = readers(plan);
         for (at, stage) in plan.stages.iter().enumerate() {
             let id = StageId(at as u32);
@@ -202,7 +205,7 @@ impl Job {
             return Err(wrong(format!("stage {stage} has no source")));
         }
         self.input_bytes = input_bytes;
-        self.planned_bytes = planned_bytes(all, &[]) + inputs_bytes;
+        self.planned_bytes = kept_bytes;
         self.split_epoch = epoch;
         self.state = JobState::Running;
         for s in 0..self.stages.len() {

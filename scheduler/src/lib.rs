@@ -67,7 +67,8 @@ pub use event::{Event, HeldAttempt, Left, Progress, RestoredJob, RestoredSplit, 
 pub use ledger::{Cause, Counts, Loss, Tally};
 use state::State;
 use windrow_model::{
-    AttemptId, COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
+    AttemptId, COLLECT_BYTES_MAX, Epoch, Failure, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId,
+    WorkerStatus,
 };
 
 /// Limits of a scheduler.
@@ -213,6 +214,14 @@ impl Scheduler {
     /// Whether a task is done at present, if the job is known.
     pub fn is_task_done(&self, task: TaskId) -> bool {
         self.state.task(task).is_some_and(|t| t.is_done())
+    }
+
+    /// Whether the scheduler would take this job with these inputs, so that none of them is recorded for one that it refuses.
+    ///
+    /// # Errors
+    /// `PLAN_INVALID` if the job has too many tasks, `BAD_REQUEST` if they do not fit beside those of other jobs.
+    pub fn check_planned(&self, job: JobId, input_bytes: u64, stages: &[StageChunks]) -> Result<(), Failure> {
+        self.state.check_planned(job, input_bytes, stages)
     }
 
     /// The specification submitted under this id, while the job is known.

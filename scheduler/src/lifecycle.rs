@@ -37,9 +37,9 @@ impl State {
 
     pub(crate) fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
         let epoch = self.epoch;
+        let fits = self.check_planned(id, input_bytes, &found);
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Planning) else { return };
-        let started = job.start(epoch, input_bytes, found);
-        match started.and_then(|()| self.check_planned_bytes(id)) {
+        match fits.and_then(|()| job.start(epoch, input_bytes, found)) {
             Ok(()) => self.advance(id),
             Err(failure) => self.end_job(id, JobState::Failed, Some(failure)),
         }

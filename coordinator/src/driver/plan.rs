@@ -112,6 +112,10 @@ impl Driver {
         };
         left_out.into_iter().for_each(|(worker, failure)| self.leave_out(job, worker, failure));
         let Some((input_bytes, mut stages)) = self.jobs.run(job) else { return };
+        // A job that is refused is not recorded as one that runs.
+        if let Err(failure) = self.scheduler.check_planned(job, input_bytes, &stages) {
+            return self.step(Event::PlanFailed { job, failure });
+        }
         stages.iter_mut().flat_map(|s| &mut s.chunks).for_each(|chunk| self.locate(chunk));
         let restorable = RestoredSplit { epoch: self.epoch, input_bytes, stages: stages.clone() };
         // If it is lost, the inputs are cut again, and attempts on these chunks are not used.
