@@ -6,15 +6,11 @@
 //! Removals are recorded afterwards, which takes back what was reserved and not used.
 
 use crate::planted::{self, Planted};
-use crate::waits::{HOUR_MS, OrphanRule};
+use crate::waits::{HOUR_MS, OrphanRule, ReservationId};
 use std::collections::VecDeque;
 
 /// Orders under a reservation are sent within this time. A journal that takes longer to record it is asked again.
 pub(crate) const RESERVED_MS: u64 = 60_000;
-
-/// The name of a reservation, in one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ReservationId(u64);
 
 #[derive(Debug)]
 struct Reservation {

@@ -31,7 +31,6 @@ mod trash;
 mod unreferenced;
 mod waits;
 
-pub use hour::ReservationId;
 pub use lineage::{EpochRecord, Lineage};
 pub use membership::{Membership, Verdict};
 pub use orders::Order;
@@ -39,7 +38,7 @@ pub use orphans::Orphans;
 pub use puts::Placed;
 pub use table::{Datasets, PutId};
 pub use unreferenced::Orphan;
-pub use waits::{OrphanChanges, OrphanRule, OrphanWaits, Wait};
+pub use waits::{OrphanChanges, OrphanRule, OrphanWaits, ReservationId, Wait};
 
 #[cfg(test)]
 mod deletion_tests;

@@ -9,9 +9,9 @@
 //! which a connected worker holds it counts. The journal keeps the clock and the waiting time of each orphan
 //! (`OrphanWaits`), written at most once a minute: a killed coordinator loses a minute of every wait.
 
-use crate::hour::{Hour, ReservationId};
+use crate::hour::Hour;
 use crate::planted::{self, Planted};
-use crate::waits::{OrphanChanges, OrphanRule, OrphanWaits, Wait};
+use crate::waits::{OrphanChanges, OrphanRule, OrphanWaits, ReservationId, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use windrow_model::{Digest, Time};

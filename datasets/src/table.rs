@@ -5,10 +5,9 @@
 
 use crate::copies::Copies;
 use crate::holders::Holders;
-use crate::hour::ReservationId;
 use crate::orphans::{Orphans, Standing};
 use crate::trash::Trash;
-use crate::waits::OrphanChanges;
+use crate::waits::{OrphanChanges, ReservationId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{Dataset, Digest, JobId, Time, WorkerId};
 

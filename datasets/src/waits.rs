@@ -1,6 +1,5 @@
 //! How long orphans are kept, and the journal's record of their waits: plain data.
 
-use crate::hour::ReservationId;
 use windrow_model::Digest;
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -19,6 +18,10 @@ impl Default for OrphanRule {
         OrphanRule { kept_ms: 24 * HOUR_MS, per_hour: 1_000 }
     }
 }
+
+/// The name of a reservation for moves of orphans to the trash, in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReservationId(pub(crate) u64);
 
 /// How long an orphan has waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,8 +17,7 @@ mod shelf;
 mod trashed;
 
 pub(crate) use arrival::ARRIVALS_MAX;
-pub(crate) use removal::Doom;
-pub(crate) use shelf::News;
+pub(crate) use shelf::{Doom, News};
 
 use crate::scratch::Scratch;
 use crate::trash;

@@ -3,20 +3,13 @@
 //! A deletion takes a while, and the same chunk may be stored again meanwhile. So an order only *dooms* chunks. Storing or finding a
 //! doomed chunk redeems it, and [`Chunks::remove`] deletes it only if it is still doomed.
 
-use super::shelf::News;
+use super::shelf::{Doom, News};
 use super::{Chunks, gone, make_parent, unix_ms};
 use crate::trash;
 use std::fs;
 use std::io;
 use windrow_format::durable::{self, Durability};
 use windrow_model::Digest;
-
-/// What an order does with a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doom {
-    Delete,
-    Trash,
-}
 
 impl Chunks {
     /// Marks chunks for deletion; each goes with `remove`, unless it is stored again before.

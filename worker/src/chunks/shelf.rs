@@ -3,7 +3,6 @@
 //! Files get or lose a chunk's name only while the state is locked, so news has the order of events.
 
 use super::Chunks;
-use super::removal::Doom;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +44,13 @@ pub(super) struct State {
     pub(super) announced: HashSet<Digest>,
     /// When each chunk in the trash came there, in unix milliseconds.
     pub(super) trash: HashMap<Digest, u64>,
+}
+
+/// What an order does with a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    Delete,
+    Trash,
 }
 
 impl Shelf {
