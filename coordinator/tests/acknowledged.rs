@@ -295,3 +295,27 @@ async fn second_planning_begins_when_its_try_is_durable() {
     coordinator.client().await.cancel(spec.id).await.unwrap();
     coordinator.stop().await;
 }
+
+/// Its inputs were recorded before the scheduler refused it, and so it was shown as running.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_of_too_many_tasks_is_never_shown_as_running() {
+    let mut held = Held::start().await;
+    let mut spec = held.place.spec(1);
+    let Output::Edge { partitions, .. } = &mut spec.plan.stages[0].outputs[0] else { panic!("the map shuffles") };
+    *partitions = Partitions::Count(1_000_000);
+    let from = |stage: usize| Input::Edge { from: vec![Port { stage: StageId(stage as u32), output: 0 }] };
+    for stage in 1..3 {
+        let mut shuffled = spec.plan.stages[stage].clone();
+        (shuffled.inputs, shuffled.outputs) = (vec![from(stage - 1)], spec.plan.stages[0].outputs.clone());
+        spec.plan.stages.insert(stage, shuffled);
+    }
+    spec.plan.stages[3].inputs = vec![from(2)];
+    spec.plan.collects[0].from.stage = StageId(3);
+    held.gate.hold(|record| is_split(record) || is_final(record));
+    held.client.submit(&spec).await.unwrap();
+    held.gate.reached().await;
+    assert_eq!(held.states(spec.id).await, [Some(JobState::Planning); 3]);
+    held.gate.next(is_split);
+    assert_eq!(held.client.end_of(spec.id).await.error.unwrap().code, Code::PlanInvalid);
+    held.coordinator.stop().await;
+}
