@@ -134,6 +134,8 @@ impl State {
         // Broadcasts are the same for every task of the stage, so they do not count towards its progress.
         let bytes = total(task.inputs.iter().map(bytes_of));
         begin(job, Run { worker, attempt }, bytes);
+        self.served += 1;
+        job.served = self.served;
         match placement {
             Placement::Slot => self.workers.start(worker, name),
             Placement::Queue => self.workers.wait(worker, name),

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub spec: Box<JobSpec>,
     /// Position in the order of submission.
     pub seq: u64,
+    /// Sequence number of its last assignment, 0 before the first.
+    pub served: u64,
     /// Planning, running or committing.
     pub state: JobState,
     pub submitted: Time,
@@ -90,6 +92,7 @@ impl Job {
         Job {
             spec,
             seq,
+            served: 0,
             state: JobState::Planning,
             submitted,
             submitted_unix_ms,
@@ -149,7 +152,7 @@ impl Job {
     /// Its position among the jobs, whether it can use a slot or not.
     pub(crate) fn claim(&self) -> Turn {
         let attempts = self.slots + self.ahead.len() as u32;
-        Turn { priority: Reverse(self.spec.options.priority), attempts, seq: self.seq }
+        Turn { priority: Reverse(self.spec.options.priority), attempts, served: self.served, seq: self.seq }
     }
 
     /// Attempts that count towards its limit of slots: running ones, and queued ones because each of them will get a

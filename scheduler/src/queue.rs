@@ -1,5 +1,6 @@
 //! The order in which jobs get the next free slot: higher priority first; among equals the job with the fewest
-//! attempts, then the one submitted first. It knows nothing of tasks and workers.
+//! attempts, then the one that has waited longest since its last attempt, then the one submitted first. It knows nothing of
+//! tasks and workers.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,9 @@ pub(crate) struct Turn {
     pub priority: Reverse<i32>,
     /// Attempts that run or are queued on a worker.
     pub attempts: u32,
+    /// Sequence number of its last assignment, 0 before the first. With more jobs than slots most have no attempt: each
+    /// gets one in its turn.
+    pub served: u64,
     pub seq: u64,
 }
 
@@ -74,25 +78,27 @@ mod tests {
     }
 
     #[test]
-    fn priority_goes_before_share_and_share_before_age() {
+    fn priority_goes_before_share_and_share_before_wait() {
         let mut queue = Queue::default();
-        let turn = |priority, attempts, seq| Some(Turn { priority: Reverse(priority), attempts, seq });
+        let turn =
+            |priority, attempts, seq| Some(Turn { priority: Reverse(priority), attempts, served: 10 - seq / 4, seq });
         queue.set(job(1), turn(0, 0, 1));
         queue.set(job(2), turn(5, 9, 2));
         queue.set(job(3), turn(5, 3, 3));
         queue.set(job(4), turn(5, 3, 4));
+        queue.set(job(5), turn(5, 3, 5));
         let mut order = Vec::new();
         while let Some((_, next)) = queue.first() {
             order.push(next);
             queue.set(next, None);
         }
-        assert_eq!(order, [job(3), job(4), job(2), job(1)]);
+        assert_eq!(order, [job(4), job(5), job(3), job(2), job(1)]);
         assert_eq!(queue.len(), 0);
     }
 
     #[test]
     fn order_is_stable_after_a_job_takes_a_slot() {
-        let turn = |priority, attempts| Turn { priority: Reverse(priority), attempts, seq: 0 };
+        let turn = |priority, attempts| Turn { priority: Reverse(priority), attempts, served: 0, seq: 0 };
         assert!(turn(1, 100).beats(&turn(0, 1)) && !turn(0, 0).beats(&turn(1, 100)));
         for (few, many) in (0..6).flat_map(|few| (0..6).map(move |many| (few, many))) {
             if turn(0, few).beats(&turn(0, many)) {

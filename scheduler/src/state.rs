@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub ahead: Queue,
     /// Number of attempts queued on workers so far.
     pub placed: u64,
+    /// Assignments so far.
+    pub served: u64,
     /// Workers that restored jobs wait for.
     pub awaited: BTreeSet<WorkerId>,
     /// No worker takes tasks.
@@ -75,6 +77,7 @@ impl State {
             queue: Queue::default(),
             ahead: Queue::default(),
             placed: 0,
+            served: 0,
             awaited: BTreeSet::new(),
             starved: true,
             suspicious: BTreeSet::new(),

@@ -25,6 +25,25 @@ fn equal_jobs_share_the_slots_fairly() {
     assert_eq!([slots_of(&h, 1), slots_of(&h, 2)], [3, 3]);
 }
 
+/// More jobs than slots: none waits until an older one has ended.
+#[test]
+fn every_job_gets_a_slot_in_its_turn() {
+    let mut h = Harness::new();
+    for n in 1..=5 {
+        h.submit(n, map_only(), &[1000]);
+    }
+    h.join(1, 2);
+    let mut given = Vec::new();
+    while given.len() < 20 {
+        let task = h.assigned[0].1.attempt.task;
+        given.push(task.job);
+        h.finish(task.job.as_bytes()[0], 0, task.index);
+    }
+    for n in 1..=5 {
+        assert_eq!(given.iter().filter(|job| **job == job_id(n)).count(), 4, "{given:?}");
+    }
+}
+
 #[test]
 fn job_of_higher_priority_takes_every_free_slot() {
     let mut h = Harness::new();
