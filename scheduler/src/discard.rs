@@ -1,7 +1,6 @@
 //! Frees the tasks and chunks of ended jobs, some at each step: a million at once would hold up every other job.
 
 use crate::stage::Stage;
-use crate::state::State;
 use crate::tasks::Tasks;
 use windrow_model::Chunk;
 
@@ -9,21 +8,25 @@ use windrow_model::Chunk;
 const PER_STEP_MAX: usize = 4096;
 
 /// What is left of a stage of an ended job.
-pub(crate) struct Discarded {
+struct Rest {
     tasks: Tasks,
     chunks: Vec<Chunk>,
 }
 
-impl State {
+/// What is left of ended jobs.
+#[derive(Default)]
+pub(crate) struct Discarded(Vec<Rest>);
+
+impl Discarded {
     /// Keeps the stages of an ended job until they are freed.
-    pub(crate) fn discard(&mut self, stages: Vec<Stage>) {
-        self.discarded.extend(stages.into_iter().map(|stage| Discarded { tasks: stage.tasks, chunks: stage.chunks }));
+    pub(crate) fn add(&mut self, stages: Vec<Stage>) {
+        self.0.extend(stages.into_iter().map(|stage| Rest { tasks: stage.tasks, chunks: stage.chunks }));
     }
 
-    /// Frees some of what was discarded.
+    /// Frees some of it.
     pub(crate) fn free_some(&mut self) {
         let mut left = PER_STEP_MAX;
-        while let Some(Discarded { tasks, chunks }) = self.discarded.last_mut() {
+        while let Some(Rest { tasks, chunks }) = self.0.last_mut() {
             left = left.saturating_sub(tasks.free(left));
             let kept = chunks.len().saturating_sub(left);
             left -= chunks.len() - kept;
@@ -31,7 +34,7 @@ impl State {
             if left == 0 {
                 return;
             }
-            self.discarded.pop();
+            self.0.pop();
         }
     }
 }

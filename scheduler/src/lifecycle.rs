@@ -6,6 +6,7 @@
 use crate::action::{Action, Collected};
 use crate::event::StageChunks;
 use crate::job::{Job, PARTITIONS_MAX};
+use crate::planned_bytes;
 use crate::planted::{self, Planted};
 use crate::state::{Ended, State};
 use crate::timers::Timer;
@@ -33,6 +34,19 @@ impl State {
             Some(what) => self.end_job(id, JobState::Failed, Some(Failure::new(Code::PlanInvalid, what))),
             None => self.out.push(Action::PlanJob { job: id }),
         }
+    }
+
+    /// Whether the tasks that these inputs make fit beside those of all other jobs. The largest possible job fits alone.
+    ///
+    /// # Errors
+    /// `PLAN_INVALID` if the job has too many tasks for any scheduler, `BAD_REQUEST` with both sizes.
+    pub(crate) fn check_planned(&self, id: JobId, input_bytes: u64, found: &[StageChunks]) -> Result<(), Failure> {
+        let Some(job) = self.jobs.get(&id) else { return Ok(()) };
+        let tasks = job.planned_tasks(input_bytes, found);
+        planned_bytes::check_tasks(tasks)?;
+        let own = planned_bytes::planned_bytes(tasks, found);
+        let others = self.jobs.iter().filter(|(other, job)| **other != id && job.planned_bytes > 0);
+        planned_bytes::check(own, others.map(|(_, job)| job.planned_bytes), self.config.planned_bytes_max)
     }
 
     pub(crate) fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
@@ -104,7 +118,7 @@ impl State {
         };
         let workers = job.workers.iter().copied().collect();
         let spec = job.spec;
-        self.discard(job.stages);
+        self.discarded.add(job.stages);
         self.out.push(Action::JobEnded { job: id, status: Box::new(status.clone()), collected, workers });
         self.remember(id, Ended { spec, status });
     }

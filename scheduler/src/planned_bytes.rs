@@ -2,9 +2,8 @@
 //! not be started again either.
 
 use crate::event::StageChunks;
-use crate::state::State;
 use std::mem::size_of;
-use windrow_model::{ByteSize, Chunk, Code, Failure, FileRange, JobId};
+use windrow_model::{ByteSize, Chunk, Code, Failure, FileRange};
 
 /// Upper bound on the tasks of all stages of one job.
 const TASKS_MAX: u64 = 2_000_000;
@@ -32,30 +31,21 @@ pub(crate) fn check_tasks(tasks: u64) -> Result<(), Failure> {
     Err(Failure::new(Code::PlanInvalid, what))
 }
 
-impl State {
-    /// Whether the tasks that these inputs make fit beside those of all other jobs. The largest possible job fits alone.
-    ///
-    /// # Errors
-    /// `PLAN_INVALID` if the job has too many tasks for any scheduler, `BAD_REQUEST` with both sizes.
-    pub(crate) fn check_planned(&self, id: JobId, input_bytes: u64, found: &[StageChunks]) -> Result<(), Failure> {
-        let Some(job) = self.jobs.get(&id) else { return Ok(()) };
-        let tasks = job.planned_tasks(input_bytes, found);
-        check_tasks(tasks)?;
-        let own = planned_bytes(tasks, found);
-        let others = self.jobs.iter().filter(|(other, job)| **other != id && job.planned_bytes > 0);
-        let (count, before) =
-            others.fold((0, 0u64), |(n, sum), (_, job)| (n + 1, sum.saturating_add(job.planned_bytes)));
-        let max = self.config.planned_bytes_max;
-        if count == 0 || before.saturating_add(own) <= max {
-            return Ok(());
-        }
-        let what = format!(
-            "the tasks of {count} other jobs that have not ended take {} of memory, and this job's {} would be more than {} \
-             together: wait until some have ended, or use fewer partitions or larger chunks",
-            ByteSize(before),
-            ByteSize(own),
-            ByteSize(max)
-        );
-        Err(Failure::new(Code::BadRequest, what))
+/// Whether the tasks of a job with this estimate fit beside those of `others`. A job that is alone always fits.
+///
+/// # Errors
+/// `BAD_REQUEST` with both sizes.
+pub(crate) fn check(own: u64, others: impl Iterator<Item = u64>, max: u64) -> Result<(), Failure> {
+    let (count, before) = others.fold((0, 0u64), |(n, sum), bytes| (n + 1, sum.saturating_add(bytes)));
+    if count == 0 || before.saturating_add(own) <= max {
+        return Ok(());
     }
+    let what = format!(
+        "the tasks of {count} other jobs that have not ended take {} of memory, and this job's {} would be more than {} \
+         together: wait until some have ended, or use fewer partitions or larger chunks",
+        ByteSize(before),
+        ByteSize(own),
+        ByteSize(max)
+    );
+    Err(Failure::new(Code::BadRequest, what))
 }

@@ -56,7 +56,7 @@ pub(crate) struct State {
     /// Jobs submitted so far.
     pub submitted: u64,
     /// Stages of ended jobs that are not freed yet.
-    pub discarded: Vec<Discarded>,
+    pub discarded: Discarded,
     /// Actions of the present step.
     pub out: Vec<Action>,
     /// Steps since the last check of the invariants.
@@ -84,7 +84,7 @@ impl State {
             pending: BTreeSet::new(),
             partial: BTreeSet::new(),
             submitted: 0,
-            discarded: Vec::new(),
+            discarded: Discarded::default(),
             out: Vec::new(),
             unchecked: 0,
             config,

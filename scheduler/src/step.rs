@@ -14,7 +14,7 @@ impl State {
         self.expire();
         self.assign();
         self.update_starvation();
-        self.free_some();
+        self.discarded.free_some();
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }

@@ -1,7 +1,7 @@
 //! What an operator can do about a damaged note in a worker's data folder. A worker that guessed its id or its cluster
 //! could have chunks deleted, so it does not start.
 
-use crate::{membership, origin, scratch};
+use crate::note_names::{CLUSTER, INCARNATION, ORIGIN, WORKER};
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
@@ -12,12 +12,12 @@ pub(crate) fn remedy(path: &Path, e: &io::Error) -> &'static str {
         return "";
     }
     match path.file_name().and_then(OsStr::to_str) {
-        Some(scratch::WORKER | scratch::INCARNATION) => {
+        Some(WORKER | INCARNATION) => {
             "; without its files `worker` and `incarnation` the worker gets a new id, and keeps its chunks of datasets: \
              delete both"
         }
-        Some(origin::ORIGIN) => "; delete it, unless the folder is a copy of another worker's",
-        Some(membership::FILE) => {
+        Some(ORIGIN) => "; delete it, unless the folder is a copy of another worker's",
+        Some(CLUSTER) => {
             "; delete it: the id of the cluster is also kept with the chunks, and the worker forgets only which journal \
              was the newest"
         }
@@ -44,7 +44,7 @@ mod tests {
         fs::write(&chunk, "x").unwrap();
         drop(first);
         let long = vec![b'9'; 2 << 20];
-        for name in [origin::ORIGIN, scratch::WORKER, scratch::INCARNATION] {
+        for name in [ORIGIN, WORKER, INCARNATION] {
             let whole = fs::read(root.join(name)).unwrap();
             for damage in [&b"\xff"[..], &long] {
                 fs::write(root.join(name), damage).unwrap();
@@ -55,14 +55,14 @@ mod tests {
             fs::write(root.join(name), whole).unwrap();
         }
         assert_eq!(Scratch::open(&root).unwrap().worker(), id);
-        fs::write(root.join(scratch::WORKER), "").unwrap();
+        fs::write(root.join(WORKER), "").unwrap();
         assert!(Scratch::open(&root).unwrap_err().to_string().contains("delete both"));
-        for name in [scratch::WORKER, scratch::INCARNATION] {
+        for name in [WORKER, INCARNATION] {
             fs::remove_file(root.join(name)).unwrap();
         }
         let next = Scratch::open(&root).unwrap();
         assert!(next.worker() != id && chunk.exists());
-        fs::write(root.join(membership::FILE), "cluster").unwrap();
+        fs::write(root.join(CLUSTER), "cluster").unwrap();
         let e = Membership::open(&next).unwrap_err();
         assert!(e.to_string().contains("delete it: the id of the cluster"), "{e}");
     }

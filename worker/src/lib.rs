@@ -25,6 +25,7 @@ pub mod measured;
 mod membership;
 mod neighbours;
 mod node;
+mod note_names;
 mod origin;
 mod outputs;
 mod pace;

@@ -10,6 +10,7 @@
 
 use crate::chunks_mark;
 use crate::error::Error;
+use crate::note_names::CLUSTER;
 use crate::scratch::Scratch;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
 use windrow_model::{ClusterId, Code, Epoch, Failure, Seen};
-
-pub(crate) const FILE: &str = "cluster";
 
 /// The cluster as recorded in a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Membership {
     /// # Errors
     /// A malformed file; chunks of another cluster than the folder's (`CLUSTER_MISMATCH`).
     pub(crate) fn open(scratch: &Scratch) -> Result<Membership, Error> {
-        let (file, chunks) = (scratch.root().join(FILE), scratch.chunks());
+        let (file, chunks) = (scratch.root().join(CLUSTER), scratch.chunks());
         let wrong = |path: &Path| {
             let path = path.to_path_buf();
             move |source| Error::DataDir { path, source }
@@ -251,7 +250,7 @@ mod tests {
         chunks_mark::write(&chunks, OURS).unwrap();
         assert_eq!(open(folder.path()).unwrap().known().cluster, Some(OURS));
         // The mark of the chunks alone is enough.
-        fs::remove_file(folder.path().join(FILE)).unwrap();
+        fs::remove_file(folder.path().join(CLUSTER)).unwrap();
         assert_eq!(open(folder.path()).unwrap().known(), Known { cluster: Some(OURS), seen: Seen::default() });
     }
 
@@ -270,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()).unwrap());
         for text in ["", "cluster-", "cluster-00000000000000000000000000000001\nepoch x\n"] {
-            fs::write(folder.path().join(FILE), text).unwrap();
+            fs::write(folder.path().join(CLUSTER), text).unwrap();
             assert!(matches!(open(folder.path()), Err(Error::DataDir { .. })), "{text}");
         }
     }

@@ -5,6 +5,7 @@
 //! inode number and birth time of the folder. Neither changes when the folder is renamed or the machine restarts. An
 //! image of a whole file system has both: then the coordinator refuses the worker that comes second.
 
+use crate::note_names::ORIGIN;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
-
-pub(crate) const ORIGIN: &str = "origin";
 
 /// Inode number, and birth in nanoseconds since 1970; 0 where the file system does not record it.
 type Folder = (u64, u128);

@@ -17,6 +17,7 @@
 //! follows a link.
 
 use crate::error::Error;
+use crate::note_names::{INCARNATION, WORKER};
 use crate::origin;
 use crate::reserve::Reserve;
 use std::fs;
@@ -33,8 +34,6 @@ use windrow_format::{names, private};
 use windrow_model::{AttemptId, Digest, Escape, Incarnation, JobId, WorkerId};
 use windrow_store::remove_tree;
 
-pub(crate) const WORKER: &str = "worker";
-pub(crate) const INCARNATION: &str = "incarnation";
 /// Holds the base of the control groups that were made last.
 const GROUPS: &str = "groups";
 const ARTIFACTS: &str = "artifacts";
