@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use windrow_model::Escape;
 use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::output::lines;
-use windrow_tests::program::{Ended, command, eventually, local, run};
+use windrow_tests::program::{Ended, command, eventually, happens, local, run};
 
 /// A folder with a small input `in`.
 fn folder() -> TempDir {
@@ -16,11 +16,17 @@ fn folder() -> TempDir {
 
 /// Checks that the folder has exactly these names: no output, and no hidden files.
 #[track_caller]
+/// A job is over before what it staged is removed.
+#[track_caller]
 fn holds(folder: &Path, names: &[&str]) {
-    let mut found: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    found.sort();
-    assert_eq!(found, names);
+    let found = || {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut found: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        found.sort();
+        found
+    };
+    assert!(happens(|| found() == names), "{:?} and not {names:?}", found());
 }
 
 fn wordcount(folder: &Path, args: &str) -> Ended {
