@@ -204,16 +204,22 @@ fn huge_records_are_not_held() {
 fn fifty_times_the_budget() {
     let folder = tempfile::tempdir().unwrap();
     let mut state = 7;
+    plain_edges(folder.path(), &mut state);
+    combined_edges(folder.path(), &mut state);
+    groups(folder.path());
+}
+
+fn plain_edges(folder: &Path, state: &mut u64) {
     for codec in [Codec::Lz4, Codec::None] {
         let mut watch = watch();
-        let spec = spec(folder.path(), codec);
+        let spec = spec(folder, codec);
         let mut edge = PlainEdge::new(spec.clone());
         let mut pushed = 0;
         let value = [7u8; 300];
         let mut n = 0u64;
         while pushed < 50 * BUDGET {
-            let length = next(&mut state) as usize % 300;
-            edge.push(&next(&mut state).to_be_bytes(), &value[..length]).unwrap();
+            let length = next(state) as usize % 300;
+            edge.push(&next(state).to_be_bytes(), &value[..length]).unwrap();
             pushed += 8 + length;
             n += 1;
             if n.is_multiple_of(50_000) {
@@ -227,7 +233,7 @@ fn fifty_times_the_budget() {
         // The reader sorts all of it, which was spilled before. Idle threads help with large parts.
         let helpers = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         helpers.install(|| {
-            let sorted = open_sorted(local(&spec, &result), folder.path(), &Share::alone(BUDGET, 1), &alive).unwrap();
+            let sorted = open_sorted(local(&spec, &result), folder, &Share::alone(BUDGET, 1), &alive).unwrap();
             watch.look();
             assert!(sorted.spilled.0 >= 3);
             let mut merged = sorted.pairs;
@@ -243,15 +249,17 @@ fn fifty_times_the_budget() {
         });
         watch.check("plain");
     }
+}
 
+fn combined_edges(folder: &Path, state: &mut u64) {
     for long in [false, true] {
         let mut watch = watch();
-        let spec = spec(folder.path(), Codec::Lz4);
+        let spec = spec(folder, Codec::Lz4);
         let mut edge = CombinedEdge::new(spec.clone(), Sum).unwrap();
         let mut pushed = 0;
         let mut n = 0u64;
         while pushed < 50 * BUDGET {
-            let key = next(&mut state) % (1 << 40);
+            let key = next(state) % (1 << 40);
             if long {
                 edge.push(format!("a key that does not fit into its slot {key:020}").as_bytes(), 1).unwrap();
                 pushed += 59;
@@ -267,7 +275,7 @@ fn fifty_times_the_budget() {
         let result = edge.finish().unwrap();
         assert!(result.runs > 5);
         watch.look();
-        let mut folder = Folder::new(Sum, folder.path(), &Share::alone(BUDGET, 1), 1 << 30).unwrap();
+        let mut fold = Folder::new(Sum, folder, &Share::alone(BUDGET, 1), 1 << 30).unwrap();
         let mut read = 0u64;
         open_concat(local(&spec, &result))
             .unwrap()
@@ -276,11 +284,11 @@ fn fifty_times_the_budget() {
                 if read.is_multiple_of(50_000) {
                     watch.look();
                 }
-                folder.push(key, Sum.decode(value)?)
+                fold.push(key, Sum.decode(value)?)
             })
             .unwrap();
         let mut sum = 0;
-        let spilled = folder
+        let spilled = fold
             .finish(true, |_, _, acc| {
                 sum += acc;
                 if sum.is_multiple_of(50_000) {
@@ -293,9 +301,11 @@ fn fifty_times_the_budget() {
         assert_eq!(sum, n);
         watch.check("combined");
     }
+}
 
+fn groups(folder: &Path) {
     let mut watch = watch();
-    let mut arena = GroupArena::new(folder.path(), &Share::alone(BUDGET, 1));
+    let mut arena = GroupArena::new(folder, &Share::alone(BUDGET, 1));
     for _ in 0..2 {
         for i in 0..10 * BUDGET / 1000 {
             arena.alloc(&[i as u8; 1000]);
