@@ -3,6 +3,7 @@
 mod support;
 
 use std::time::Duration;
+use support::log_server::serve_logs;
 use support::*;
 use tokio_stream::StreamExt;
 use windrow_coordinator::Config;
