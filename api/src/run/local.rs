@@ -5,19 +5,19 @@
 
 mod interrupts;
 mod outputs;
+mod scratch;
 
 use crate::error::{Error, Result};
 use crate::report::warning::warn;
 use crate::run::finished::Finished;
 use crate::run::job_id::new_job_id;
-use crate::run::leftovers;
 use crate::run::task_run::StageTable;
 use crate::run::threads::{Threads, thread_code};
 use crate::task::env::TaskEnv;
 use crate::task::failure::TaskError;
 use outputs::Outputs;
+use scratch::Scratch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,8 @@ use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::names;
 use windrow_model::{
-    AttemptId, Code, Digest, Epoch, Escape, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus,
-    NodeInfo, StageId, StagedPart, Task, TaskInput, TaskReport, Time, WorkerId,
+    AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
+    StageId, StagedPart, Task, TaskInput, TaskReport, Time, WorkerId,
 };
 use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks};
 use windrow_store::{PartFile, Receipts, Staging, Steps, Storage, complete_output};
@@ -380,42 +380,6 @@ fn execute(
     let (segments, in_memory_outputs) = (segments.collect(), Some(in_memory_outputs.clone()));
     program
         .run(task, TaskEnv { folder: root, prefix, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
-}
-
-/// The run's folder for temporary files; removed on drop.
-struct Scratch {
-    folder: PathBuf,
-    /// Marks the folder as in use.
-    _lock: Option<File>,
-}
-
-impl Scratch {
-    /// Creates the folder in the given place, else beside the first output, whose disk must have room anyway.
-    fn create(program: &StageTable, options: &LocalOptions, job: JobId) -> Result<Scratch> {
-        let beside = || {
-            let parent = program.plan.sinks.first()?.location().path()?.parent()?;
-            // The nearest existing folder: missing ones are created when the output is staged.
-            parent.ancestors().find(|a| a.is_dir()).map(Path::to_path_buf)
-        };
-        let parent = options.scratch.clone().or_else(beside).unwrap_or_else(std::env::temp_dir);
-        leftovers::remove(&parent, &program.plan);
-        let folder = parent.join(names::local_run_folder(job));
-        crate::run::supervise::remove_on_crash(&folder);
-        windrow_format::private::create_folders(&folder).map_err(|e| {
-            let message = format!("cannot make the folder for temporary files {}: {e}", folder.escaped());
-            Error::new(Code::IoError, message)
-        })?;
-        let lock = leftovers::lock(&folder);
-        Ok(Scratch { folder, _lock: lock })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(e) = windrow_store::remove_tree(&self.folder) {
-            warn(&format!("cannot remove the temporary files in {}: {e}", self.folder.escaped()));
-        }
-    }
 }
 
 /// Results of a run in one process are in memory and never stored elsewhere.
