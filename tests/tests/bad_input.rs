@@ -15,7 +15,6 @@ fn folder() -> TempDir {
 }
 
 /// Checks that the folder has exactly these names: no output, and no hidden files.
-#[track_caller]
 /// A job is over before what it staged is removed.
 #[track_caller]
 fn holds(folder: &Path, names: &[&str]) {
