@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p windrow-bench -- [ROW...]` generates the data, runs each row's plain program and its Windrow
 //! job in turn as separate processes, compares their outputs, and prints medians and ratios. `--cluster` compares a
-//! cluster with one process, `--skew` data with a heavy key with data without one. Build the examples first: `cargo
+//! cluster with one process, `--skew` data with a heavy key with data without one, `--pieces` a
+//! job of thousands of small tasks with one of few large ones. Build the examples first: `cargo
 //! build --release --workspace --bins`.
 
 #![warn(unreachable_pub)]
@@ -10,6 +11,7 @@
 mod check;
 mod cluster;
 mod data;
+mod pieces;
 mod plain;
 mod skew;
 
@@ -42,6 +44,9 @@ struct Args {
     /// Compare data in which one key has half of all pairs with data without such a key
     #[arg(long)]
     skew: bool,
+    /// Compare a job of thousands of small chunks and partitions with the same job in default ones
+    #[arg(long)]
+    pieces: bool,
     /// More arguments for the jobs, such as `--job=--memory=256MB`
     #[arg(long, allow_hyphen_values = true)]
     job: Vec<String>,
@@ -128,6 +133,9 @@ fn measure_all(args: &Args) -> Result<()> {
     let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
     if args.skew {
         return skew::measure(args);
+    }
+    if args.pieces {
+        return pieces::measure(args);
     }
     if args.cluster {
         return cluster::measure(args, &rows);
