@@ -16,7 +16,8 @@ pub(crate) fn measure(args: &Args) -> Result<()> {
         let run = |pieces: &[String]| {
             let mut command = Command::new(crate::example("wordcount")?);
             command.arg(&input).arg("--output").arg(&output).args(["--threads", "2"]);
-            timed(command.args(pieces).args(&args.job), &output)
+            command.args(pieces).args(&args.job);
+            timed(command, &output)
         };
         let chunk = format!("{}B", (args.size << 20).div_ceil(chunks));
         let small = ["--chunk-size".to_string(), chunk, "--partitions".to_string(), partitions.to_string()];
