@@ -136,7 +136,7 @@ mod tests {
             assert_eq!(before.judge(worker, 2), Err(behind), "{worker:?}");
             assert_eq!(after.judge(worker, 2), Ok(()), "{worker:?}");
         }
-        // Copies of the restored journal are told apart as before.
+        // Copies of the restored journal are distinguished as before.
         assert_eq!(after.judge(Seen { nonce: 7, ..seen(100, 2) }, 2), Err(Behind::Copied));
     }
 

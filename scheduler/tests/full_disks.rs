@@ -36,8 +36,8 @@ fn full_disk_excludes_a_worker_until_space_is_free() {
     beat(&mut h, 1, false);
     assert_eq!((state(&h, 1), reason(&h, 1)), (WorkerState::Live, None));
     assert_eq!(h.running(), ["0/0@2", "0/1@1"]);
-    let told: Vec<WorkerState> = h.changes.iter().filter(|c| c.0 == worker_id(1)).map(|c| c.1).collect();
-    assert_eq!(told, [WorkerState::Excluded, WorkerState::Live], "once each");
+    let changes: Vec<WorkerState> = h.changes.iter().filter(|c| c.0 == worker_id(1)).map(|c| c.1).collect();
+    assert_eq!(changes, [WorkerState::Excluded, WorkerState::Live], "once each");
 }
 
 #[test]
