@@ -177,16 +177,22 @@ fn full_batches_are_merged_before_a_reader_asks() {
     assert_eq!((edge.batches.len(), edge.small.len()), (1, 1));
 }
 
+/// Memory that another consumer holds.
+fn exhausted() -> (Arc<Memory>, Claim) {
+    let memory = Memory::new(8 << 20, 1);
+    let mut other = memory.begin(1).fixed();
+    other.force(memory.limit());
+    (memory, other)
+}
+
 /// Batches are files if memory is short: they are read back, returned to the system as readers finish, and removed.
 #[test]
 fn batches_go_to_files_when_memory_is_short() {
     const PARTITIONS: u32 = 4000;
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(8 << 20, 1);
+    let (memory, other) = exhausted();
     let outputs = InMemoryOutputs::new(memory.clone(), folder.path());
     let mut claim = memory.begin(1).output();
-    let mut other = memory.begin(1).fixed();
-    other.force(memory.limit());
     let key = |task: u32, p: u32| vec![task as u8 ^ p as u8; 500];
     let list = |task: u32| (0..PARTITIONS).map(|p| (p, vec![key(task, p)])).collect::<Vec<_>>();
     let tasks = 5u32;
@@ -217,11 +223,9 @@ fn batches_go_to_files_when_memory_is_short() {
 #[test]
 fn damaged_batch_file_loses_no_segment_silently() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(8 << 20, 1);
+    let (memory, _other) = exhausted();
     let outputs = InMemoryOutputs::new(memory.clone(), folder.path());
     let mut claim = memory.begin(1).output();
-    let mut other = memory.begin(1).fixed();
-    other.force(memory.limit());
     let list: Vec<(u32, Vec<Vec<u8>>)> = (0..2).map(|p| (p, vec![vec![p as u8; 1]])).collect();
     let kept: Vec<Vec<Segment>> = (0..3).map(|task| keep(&outputs, &mut claim, &of(task), &list)).collect();
     let path = folder.path().join("batch");
