@@ -222,16 +222,22 @@ impl Drop for Mounted {
     }
 }
 
+/// Adds the worker with this index; its data folder is a file system of this size. Says so if that is not possible here.
+fn add_worker_on_a_disk(cluster: &mut Cluster, index: usize, bytes: u64) -> Option<Mounted> {
+    let Some(mounted) = Mounted::new(bytes) else {
+        println!("skipped: mounting is not allowed here");
+        return None;
+    };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(index)).unwrap();
+    cluster.add_worker(1);
+    Some(mounted)
+}
+
 #[test]
 fn worker_with_a_full_disk_gets_no_tasks_until_space() {
     let folder = folder();
     let mut cluster = Cluster::start(1, 1);
-    let Some(mounted) = Mounted::new(256 << 20) else {
-        println!("skipped: mounting is not allowed here");
-        return;
-    };
-    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(1)).unwrap();
-    cluster.add_worker(1);
+    let Some(mounted) = add_worker_on_a_disk(&mut cluster, 1, 256 << 20) else { return };
     let state = |cluster: &Cluster| cluster.worker(1).unwrap()["state"].as_str().unwrap().to_string();
     assert_eq!(state(&cluster), "live");
     let filler = mounted.0.path().join("filler");
@@ -262,12 +268,7 @@ fn status(cluster: &Cluster, id: &str) -> serde_json::Value {
 fn job_waits_while_the_only_disk_is_full() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
-    let Some(mounted) = Mounted::new(128 << 20) else {
-        println!("skipped: mounting is not allowed here");
-        return;
-    };
-    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
-    cluster.add_worker(1);
+    let Some(mounted) = add_worker_on_a_disk(&mut cluster, 0, 128 << 20) else { return };
     let filler = mounted.0.path().join("filler");
     fill(&filler);
     eventually("it says that there is no room", || cluster.worker(0).unwrap()["state"] == "excluded");
@@ -291,12 +292,7 @@ fn attempts_that_meet_a_full_disk_are_not_charged() {
     std::fs::create_dir(&gate).unwrap();
     std::fs::write(folder.path().join("gated"), format!("gate0 a b c\n{}", "word ".repeat(400) + "\n")).unwrap();
     let mut cluster = Cluster::start(0, 1);
-    let Some(mounted) = Mounted::new(128 << 20) else {
-        println!("skipped: mounting is not allowed here");
-        return;
-    };
-    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
-    cluster.add_worker(1);
+    let Some(mounted) = add_worker_on_a_disk(&mut cluster, 0, 128 << 20) else { return };
     let args = ["gate", "gated", "--gate", gate.to_str().unwrap(), "--output", "out"];
     let id = cluster.detach(folder.path(), "hostile", args);
     eventually("the task waits", || std::fs::read_dir(&gate).unwrap().count() >= 1);
@@ -320,12 +316,7 @@ fn attempts_that_meet_a_full_disk_are_not_charged() {
 fn worker_starts_on_a_full_disk_and_serves() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
-    let Some(mounted) = Mounted::new(128 << 20) else {
-        println!("skipped: mounting is not allowed here");
-        return;
-    };
-    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
-    cluster.add_worker(1);
+    let Some(mounted) = add_worker_on_a_disk(&mut cluster, 0, 128 << 20) else { return };
     cluster.data(folder.path(), &["put", "records", "kept", "--framing", "fixed:100"]).ok();
     cluster.data(folder.path(), &["put", "few", "gone"]).ok();
     let filler = mounted.0.path().join("filler");
@@ -356,12 +347,7 @@ fn truly_full_disk_costs_attempts_but_no_worker() {
     // Space for the binaries of two jobs, and for some small tasks. A disk counts as full until two 64ths of it are free.
     let [sort, count] = ["terasort", "wordcount"].map(|name| std::fs::metadata(binary(name)).unwrap().len());
     let binaries = sort + count;
-    let Some(mounted) = Mounted::new(binaries + binaries / 32 + (5 << 20)) else {
-        println!("skipped: mounting is not allowed here");
-        return;
-    };
-    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
-    cluster.add_worker(1);
+    let Some(mounted) = add_worker_on_a_disk(&mut cluster, 0, binaries + binaries / 32 + (5 << 20)) else { return };
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-before"]).ok();
     let sort = ["sort", "records", "--partitions", "3", "--output"];
     let failed = cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"]));
