@@ -181,7 +181,7 @@ pub fn check_record(key: &[u8], value: &[u8]) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// The encoded lengths of a record, and the number of bytes of the array that they take.
+/// Two lengths as varints, such as those of a record, and the number of bytes of the array that they take.
 #[inline]
 pub fn lengths(key: usize, value: usize) -> ([u8; 10], usize) {
     let mut b = [0u8; 10];
@@ -250,7 +250,11 @@ fn read_long_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), F
     Ok((at, key, value))
 }
 
-fn read_varint(block: &[u8], mut at: usize) -> Result<(usize, usize), FormatError> {
+/// Reads one number in the form of [`lengths`]: the offset after it, and the number.
+///
+/// # Errors
+/// The bytes end too early, or the number does not.
+pub fn read_varint(block: &[u8], mut at: usize) -> Result<(usize, usize), FormatError> {
     let mut n = 0usize;
     for shift in (0..35).step_by(7) {
         let byte = *block.get(at).ok_or(FormatError::Truncated)?;

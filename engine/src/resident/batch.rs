@@ -18,10 +18,12 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use windrow_format::{gather, private};
+use windrow_format::{block, gather, private};
 
 /// Holes in files start and end at multiples of this, because the system frees whole pages only.
 const ALIGN: usize = 64 << 10;
+/// Bytes before a segment in its stretch.
+const HEAD_BYTES_MAX: usize = 10;
 /// Bytes of a hole, except for the last one of a file.
 const HOLE_MIN: usize = 1 << 20;
 
@@ -171,7 +173,7 @@ fn merged(mut outputs: Vec<SmallOutput>) -> (Merged, Vec<Maker>) {
     outputs.sort_unstable_by_key(|output| output.maker);
     let mut lengths: Vec<(u32, usize)> = Vec::new();
     for (partition, length) in outputs.iter().flat_map(|output| &output.partitions) {
-        lengths.push((*partition, *length as usize + 2 * VARINT_MAX));
+        lengths.push((*partition, *length as usize + HEAD_BYTES_MAX));
     }
     lengths.sort_unstable_by_key(|(partition, _)| *partition);
     lengths.dedup_by(|next, sum| {
@@ -190,8 +192,9 @@ fn merged(mut outputs: Vec<SmallOutput>) -> (Merged, Vec<Maker>) {
             }
             let to = &mut merged[at].1;
             let end = from + *length as usize;
-            put_varint(to, position - std::mem::replace(&mut before[at], position));
-            put_varint(to, *length);
+            let step = position - std::mem::replace(&mut before[at], position);
+            let (head, n) = block::lengths(step as usize, *length as usize);
+            to.extend_from_slice(&head[..n]);
             to.extend_from_slice(&output.bytes[from..end]);
             from = end;
         }
@@ -241,9 +244,9 @@ impl StretchCursor {
             (self.next, self.position) = (self.range.start, 0);
         }
         while self.next < self.range.end {
-            let mut at = self.next;
-            self.position = self.position.saturating_add(take_varint(bytes, &mut at));
-            let length = take_varint(bytes, &mut at) as usize;
+            let (at, step) = block::read_varint(bytes, self.next).ok()?;
+            let (at, length) = block::read_varint(bytes, at).ok()?;
+            self.position = self.position.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
             self.next = at + length;
             if self.position >= position {
                 let is_it = self.position == position && self.next <= self.range.end;
@@ -252,31 +255,4 @@ impl StretchCursor {
         }
         None
     }
-}
-
-/// Bytes of the longest varint.
-const VARINT_MAX: usize = 5;
-
-fn put_varint(to: &mut Vec<u8>, mut n: u32) {
-    while n >= 0x80 {
-        to.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    to.push(n as u8);
-}
-
-/// Reads a varint and steps over it. Any bytes give some number: the block that it leads to is checked.
-fn take_varint(bytes: &[u8], at: &mut usize) -> u32 {
-    let (mut n, mut shift) = (0, 0);
-    while let Some(byte) = bytes.get(*at).copied()
-        && shift < 32
-    {
-        *at += 1;
-        n |= u32::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    n
 }
