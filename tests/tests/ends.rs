@@ -4,6 +4,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::output::lines;
@@ -41,6 +42,14 @@ fn killed_run_is_reported_as_json() {
     }
 }
 
+/// A `sleep` that no other process of this machine runs: its duration in seconds, and how it looks in a command line.
+fn own_sleep() -> (String, String) {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let seconds = format!("6174.{}{:03}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+    let arguments = format!("sleep\0{seconds}\0");
+    (seconds, arguments)
+}
+
 /// Starts the `stream` example with this mapper.
 fn stream(folder: &Path, mapper: &str) -> Daemon {
     Daemon::start(command("stream", folder).current_dir(folder).args(["in", "--mapper", mapper, "--output", "out"]))
@@ -49,24 +58,26 @@ fn stream(folder: &Path, mapper: &str) -> Daemon {
 #[test]
 fn background_process_that_is_killed_is_warned_about() {
     let folder = folder();
-    let mapper = "sleep 6174.25 & cat";
+    let (seconds, sleep) = own_sleep();
+    let mapper = &format!("sleep {seconds} & cat");
     let ended = local(folder.path(), "stream", ["in", "--mapper", mapper, "--output", "out"]).ok();
     let warnings = ended.stderr.lines().filter(|line| line.starts_with("warning: ") && line.contains("`wait`")).count();
     assert_eq!((warnings, ended.stderr.contains(mapper)), (1, true), "{}", ended.stderr);
-    assert_eq!(processes_with("sleep\x006174.25"), 0);
+    assert_eq!(processes_with(&sleep), 0);
 }
 
 #[test]
 fn interrupted_run_leaves_no_commands_running() {
     let folder = folder();
-    let sleeps = || processes_with("sleep\x006173.25");
+    let (seconds, sleep) = own_sleep();
+    let sleeps = || processes_with(&sleep);
     let alone = |running: &Daemon| running.signal(Signal::TERM);
     // Like a terminal; the command is in a group of its own.
     let group = |running: &Daemon| {
         kill_process_group(Pid::from_raw(running.pid() as i32).unwrap(), Signal::INT).unwrap();
     };
     for interrupt in [&alone as &dyn Fn(&Daemon), &group] {
-        let mut running = stream(folder.path(), "sleep 6173.25; cat");
+        let mut running = stream(folder.path(), &format!("sleep {seconds}; cat"));
         eventually("the command runs", || sleeps() == 1);
         interrupt(&running);
         // Readers of its stdout reach its end.
@@ -80,9 +91,11 @@ fn interrupted_run_leaves_no_commands_running() {
 #[test]
 fn cancel_and_crash_on_a_worker_end_commands_of_pipe() {
     let folder = folder();
-    let sleeps = || pids_with("sleep\x006175.25");
+    let (seconds, sleep) = own_sleep();
+    let sleeps = || pids_with(&sleep);
+    let mapper = &format!("sleep {seconds}; cat");
     let cluster = Cluster::start(1, 1);
-    let id = cluster.detach(folder.path(), "stream", ["in", "--mapper", "sleep 6175.25; cat", "--output", "out"]);
+    let id = cluster.detach(folder.path(), "stream", ["in", "--mapper", mapper, "--output", "out"]);
     eventually("the command runs", || sleeps().len() == 1);
     let first = sleeps();
     assert!(cluster.kill_an_executor(0));
@@ -95,14 +108,14 @@ fn cancel_and_crash_on_a_worker_end_commands_of_pipe() {
 #[test]
 fn successful_run_kills_nothing() {
     let folder = folder();
-    let sleeps = || processes_with("sleep\x006174.25");
-    let mut running = stream(folder.path(), "sleep 6174.25 > /dev/null 2>&1 & cat");
+    let (seconds, sleep) = own_sleep();
+    let mut running = stream(folder.path(), &format!("sleep {seconds} > /dev/null 2>&1 & cat"));
     eventually("it has ended", || running.has_ended().is_some());
     // The command's own group, which is not the run's.
-    let left = pids_with("sleep\x006174.25");
+    let left = pids_with(&sleep);
     left.iter().for_each(|pid| kill_process(*pid, Signal::KILL).unwrap());
     assert_eq!((running.has_ended(), left.len()), (Some(Some(0)), 1));
-    eventually("the test leaves nothing", || sleeps() == 0);
+    eventually("the test leaves nothing", || processes_with(&sleep) == 0);
     assert_eq!(lines(&folder.path().join("out")), ["a b", "c BOOM", "d"]);
 }
 
