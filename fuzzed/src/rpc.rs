@@ -31,7 +31,7 @@ pub fn rpc(data: &[u8]) {
         6 => valid::<v1::JobStatus, JobStatus>(bytes),
         7 => valid::<v1::WorkerStatus, WorkerStatus>(bytes),
         8 => valid::<v1::DatasetStatus, DatasetStatus>(bytes),
-        9 => valid::<v1::SegmentRef, SegmentRef>(bytes),
+        9 => valid::<v1::OutputRef, OutputRef>(bytes),
         10 => valid::<v1::Chunk, Chunk>(bytes),
         11 => valid::<v1::Counters, Counters>(bytes),
         12 => valid::<v1::JobOptions, JobOptions>(bytes),

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod code;
 pub mod counters;
 pub mod dataset;
+pub mod edge_report;
 pub mod environment;
 pub mod escape;
 pub mod exit;
@@ -33,6 +34,7 @@ pub mod planted;
 pub mod scrub;
 pub mod segment;
 pub mod signal;
+pub mod stage_outputs;
 pub mod task;
 pub mod time;
 pub mod total;
@@ -44,6 +46,7 @@ pub use cluster::{Folder, Seen};
 pub use code::{Class, Code};
 pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
+pub use edge_report::{EdgeReport, SizeHints};
 pub use escape::{Escape, Escaped};
 pub use exit::{
     EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TIMED_OUT, EXIT_UNREACHABLE, EXIT_USAGE,
@@ -66,11 +69,12 @@ pub use plan::{
     Stage,
 };
 pub use scrub::ScrubStatus;
-pub use segment::{Segment, SegmentRef};
+pub use segment::{OutputRef, Segment};
 pub use signal::signal_name;
+pub use stage_outputs::{Origin, OutputEntry, OutputsDigest, StageOutputs, TableVersion};
 pub use task::{
-    InputDigest, OutputReport, PartReport, StagedPart, StoredBlob, Task, TaskInput, TaskOutput, TaskReport,
-    input_digest, output_digest,
+    EdgeInput, EdgePort, InputDigest, OutputReport, PartReport, StagedPart, StoredBlob, Task, TaskInput, TaskOutput,
+    TaskReport, input_digest, output_digest,
 };
 pub use time::Time;
 pub use total::total;

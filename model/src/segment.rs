@@ -21,15 +21,13 @@ pub struct Segment {
     pub digest: u32,
 }
 
-/// A segment and its holder.
+/// What one attempt has written to one output, and its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SegmentRef {
+pub struct OutputRef {
     /// The worker that holds it.
     pub worker: WorkerId,
     /// The attempt that wrote it.
     pub attempt: AttemptId,
     /// Index of the output within the attempt's stage.
     pub output: u32,
-    /// Location in the output file.
-    pub segment: Segment,
 }

@@ -2,20 +2,42 @@
 
 use crate::chunk::Chunk;
 use crate::counters::Counters;
-use crate::ids::{AttemptId, Digest, StageId};
-use crate::segment::{Segment, SegmentRef};
+use crate::edge_report::EdgeReport;
+use crate::ids::{AttemptId, Digest, Port, StageId};
+use crate::stage_outputs::TableVersion;
 use crate::total::total;
 use serde::{Deserialize, Serialize};
 
 /// One input of a task, in the order of the stage's inputs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskInput {
     /// A chunk of input files.
     Chunk(Chunk),
-    /// The task's partition: for each producing port in the stage's order, the segments of that port's tasks in order.
-    Segments(Vec<SegmentRef>),
+    /// The task's partition of the outputs of other stages.
+    Edge(EdgeInput),
     /// Broadcast outputs, in task order.
     Inline(Vec<Vec<u8>>),
+}
+
+/// A partition of the outputs of other stages: the one with the task's own index. The records are those of the first port
+/// in the order of its tasks, then those of the next port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeInput {
+    /// The outputs that are read, in the order of the stage's ports.
+    pub ports: Vec<EdgePort>,
+    /// About how many bytes the partition has.
+    pub bytes: u64,
+}
+
+/// An output of a stage, as a reader gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgePort {
+    /// The output.
+    pub port: Port,
+    /// Version of the [table](crate::StageOutputs) that names the attempts that count.
+    pub version: TableVersion,
+    /// Digest of the output in that table.
+    pub digest: u64,
 }
 
 /// One output of a task, in the order of the stage's outputs, with every `Auto` resolved.
@@ -36,7 +58,7 @@ pub enum TaskOutput {
 }
 
 /// One attempt to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Id of the attempt.
     pub attempt: AttemptId,
@@ -57,7 +79,7 @@ impl Task {
     pub fn input_bytes(&self) -> u64 {
         total(self.inputs.iter().map(|i| match i {
             TaskInput::Chunk(c) => c.length(),
-            TaskInput::Segments(s) => total(s.iter().map(|s| s.segment.length)),
+            TaskInput::Edge(edge) => edge.bytes,
             TaskInput::Inline(b) => total(b.iter().map(|b| b.len() as u64)),
         }))
     }
@@ -90,8 +112,8 @@ pub struct StagedPart {
 /// The result of one output of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputReport {
-    /// Segments of the output's file, by ascending partition; empty partitions have none.
-    Edge(Vec<Segment>),
+    /// Size and digest of an output for other tasks.
+    Edge(EdgeReport),
     /// The inline output.
     Broadcast(Vec<u8>),
     /// The part file of a sink.
@@ -125,17 +147,14 @@ pub struct TaskReport {
 }
 
 /// A digest by which two attempts can be compared: equal if they read the same inputs from other tasks. It hashes the
-/// digests of all segments and broadcasts in order. A segment of a nondeterministic stage counts as the same only if it
-/// is of the same attempt. Chunks are not included: they are the same for every attempt of a task, or the attempt is
-/// refused.
-pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> bool) -> u64 {
+/// digests of all outputs and broadcasts that they read, in order. Chunks are not included: they are the same for every
+/// attempt of a task, or the attempt is refused.
+pub fn input_digest(inputs: &[TaskInput]) -> u64 {
     let mut digest = InputDigest::default();
     for input in inputs {
         match input {
             TaskInput::Chunk(_) => {}
-            TaskInput::Segments(segments) => {
-                segments.iter().for_each(|s| digest.segment(s, deterministic(s.attempt.task.stage)));
-            }
+            TaskInput::Edge(edge) => edge.ports.iter().for_each(|port| digest.port(port.port, port.digest)),
             TaskInput::Inline(blobs) => blobs.iter().for_each(|blob| digest.blob(blob)),
         }
     }
@@ -147,15 +166,10 @@ pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> boo
 pub struct InputDigest(u64);
 
 impl InputDigest {
-    /// Adds the next segment; `deterministic` tells whether its stage is.
-    pub fn segment(&mut self, segment: &SegmentRef, deterministic: bool) {
-        let SegmentRef { attempt, output, segment, .. } = segment;
-        self.0 = mixed(self.0, u64::from(*output) << 32 | u64::from(attempt.task.stage.0));
-        self.0 = mixed(self.0, u64::from(segment.digest) << 32 | u64::from(attempt.task.index));
-        if !deterministic {
-            self.0 = mixed(self.0, u64::from(attempt.number));
-            self.0 = mixed(mixed(self.0, attempt.epoch.0), attempt.incarnation.0);
-        }
+    /// Adds the next output, of which `digest` stands in the table of its stage.
+    pub fn port(&mut self, port: Port, digest: u64) {
+        self.0 = mixed(self.0, u64::from(port.output) << 32 | u64::from(port.stage.0));
+        self.0 = mixed(self.0, digest);
     }
 
     /// Adds the next blob of a broadcast.
@@ -176,11 +190,7 @@ pub fn output_digest(outputs: &[OutputReport]) -> u64 {
     let mut hash = 0;
     for output in outputs {
         match output {
-            OutputReport::Edge(segments) => {
-                for s in segments {
-                    hash = mixed(hash, u64::from(s.digest) << 32 | u64::from(s.partition));
-                }
-            }
+            OutputReport::Edge(edge) => hash = mixed(hash, edge.digest),
             OutputReport::Broadcast(blob) => {
                 let content = Digest::of(blob).0;
                 hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
@@ -196,7 +206,7 @@ pub fn output_digest(outputs: &[OutputReport]) -> u64 {
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-fn mixed(hash: u64, next: u64) -> u64 {
+pub(crate) fn mixed(hash: u64, next: u64) -> u64 {
     let z = (hash ^ next).wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -206,44 +216,38 @@ fn mixed(hash: u64, next: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Epoch, Incarnation, JobId, TaskId, WorkerId};
 
-    fn segment(number: u32, index: u32, digest: u32) -> SegmentRef {
-        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(0), index };
-        let attempt = AttemptId { task, number, epoch: Epoch(1), incarnation: Incarnation(1) };
-        let segment = Segment { partition: 3, offset: 0, length: 1, records: 1, raw_length: 1, digest };
-        SegmentRef { worker: WorkerId::from_bytes([number as u8; 16]), attempt, output: 0, segment }
-    }
-
-    #[test]
-    fn input_digest_ignores_attempt_and_holder() {
-        let inputs = |number| [TaskInput::Segments(vec![segment(number, 0, 8), segment(0, 1, 9)])];
-        assert_eq!(input_digest(&inputs(0), |_| true), input_digest(&inputs(5), |_| true));
-        assert_ne!(input_digest(&inputs(0), |_| false), input_digest(&inputs(5), |_| false));
-        assert_eq!(input_digest(&[TaskInput::Chunk(Chunk::default())], |_| true), 0);
+    fn edge(digests: &[(u32, u64)]) -> TaskInput {
+        let port = |(output, digest): &(u32, u64)| EdgePort {
+            port: Port { stage: StageId(0), output: *output },
+            version: TableVersion::default(),
+            digest: *digest,
+        };
+        TaskInput::Edge(EdgeInput { ports: digests.iter().map(port).collect(), bytes: 1 })
     }
 
     #[test]
     fn digests_cover_everything_that_readers_see() {
-        let digest = |segments: &[SegmentRef], blobs: &[&[u8]]| {
+        let digest = |ports: &[(u32, u64)], blobs: &[&[u8]]| {
             let blobs = blobs.iter().map(|b| b.to_vec()).collect();
-            input_digest(&[TaskInput::Segments(segments.to_vec()), TaskInput::Inline(blobs)], |_| true)
+            input_digest(&[edge(ports), TaskInput::Inline(blobs)])
         };
-        let (a, b) = (segment(0, 0, 8), segment(0, 1, 9));
+        let (a, b) = ((0, 8), (1, 9));
         let all = [
             digest(&[a, b], &[b"x"]),
             digest(&[b, a], &[b"x"]),
             digest(&[a], &[b"x"]),
-            digest(&[segment(0, 1, 8), segment(0, 0, 9)], &[b"x"]),
+            digest(&[(1, 8), (0, 9)], &[b"x"]),
             digest(&[a, b], &[b"y"]),
             digest(&[a, b], &[]),
         ];
         for (i, one) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|other| other != one), "{i}");
         }
+        assert_eq!(input_digest(&[TaskInput::Chunk(Chunk::default())]), 0);
         let made = |digest, blob: &[u8]| {
-            let segment = Segment { digest, ..a.segment };
-            output_digest(&[OutputReport::Edge(vec![segment]), OutputReport::Broadcast(blob.to_vec())])
+            let edge = EdgeReport { digest, ..EdgeReport::default() };
+            output_digest(&[OutputReport::Edge(edge), OutputReport::Broadcast(blob.to_vec())])
         };
         assert!(made(1, b"x") != made(2, b"x") && made(1, b"x") != made(1, b"y") && made(1, b"x") == made(1, b"x"));
     }

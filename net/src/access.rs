@@ -55,6 +55,7 @@ pub const TABLE: &[(&str, Caller)] = &[
     ("/windrow.v1.Session/Connect", Caller::Member),
     ("/windrow.v1.Session/GetArtifact", Caller::Member),
     ("/windrow.v1.Transfer/FetchSegments", Caller::Member),
+    ("/windrow.v1.Transfer/LocateOutputs", Caller::Member),
     ("/windrow.v1.Transfer/ReadLogs", Caller::Member),
     ("/windrow.v1.Transfer/PutChunk", Caller::Member),
     ("/windrow.v1.Transfer/GetChunk", Caller::Member),

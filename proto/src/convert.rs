@@ -5,6 +5,7 @@
 //! a `Failure` with code `BAD_REQUEST`, or `PLAN_INVALID` for a plan whose graph cannot be run.
 
 mod data;
+mod edge;
 mod failure;
 mod ids;
 mod job;

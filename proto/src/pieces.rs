@@ -6,7 +6,7 @@
 //! side is compatible with one that uses the usual codec.
 
 use crate::frame::FRAME_BYTES_MAX;
-use crate::v1::{Failure, SegmentPiece};
+use crate::v1::{Failure, SegmentHeads, SegmentPiece};
 use bytes::Bytes;
 use prost::Message;
 use std::collections::VecDeque;
@@ -20,12 +20,16 @@ const INDEX: u8 = 1 << 3;
 const DATA: u8 = 2 << 3 | LENGTH_DELIMITED;
 const FAILURE: u8 = 3 << 3 | LENGTH_DELIMITED;
 const CRC32C: u8 = 4 << 3 | FIXED32;
+const HEADS_FIELD: u32 = 20;
+const HEADS: u8 = (HEADS_FIELD as u8) << 3 | LENGTH_DELIMITED;
+const UNKNOWN: u8 = 21 << 3;
+const LAST: u8 = 22 << 3;
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const LENGTH_DELIMITED: u8 = 2;
 const FIXED32: u8 = 5;
 
-/// Upper bound of the bytes of a piece besides its data.
+/// Upper bound of the bytes of a piece besides its data and the encoded heads of its segments.
 pub const PIECE_HEAD_BYTES_MAX: usize = 32;
 
 /// An invalid stream of pieces.
@@ -45,7 +49,7 @@ pub enum PieceError {
 /// A received piece.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
-    /// Index of the segment, as in [`SegmentPiece`].
+    /// Position of the output that `failure` is about, as in [`SegmentPiece`].
     pub index: u32,
     /// Its bytes, in consecutive slices.
     pub data: Vec<Bytes>,
@@ -53,6 +57,12 @@ pub struct Piece {
     pub failure: Option<Failure>,
     /// CRC-32C of its bytes.
     pub crc32c: Option<u32>,
+    /// The segments that begin in it.
+    pub heads: Option<SegmentHeads>,
+    /// The holder does not know the list of wanted outputs.
+    pub unknown: bool,
+    /// All segments have been sent.
+    pub last: bool,
 }
 
 /// Appends a message to a stream.
@@ -63,7 +73,7 @@ pub fn put_message(out: &mut Vec<u8>, message: &impl Message) {
     message.encode_raw(out);
 }
 
-/// Appends a piece of `length` bytes, which `fill` appends to `out`.
+/// Appends a piece of `length` bytes, which `fill` appends to `out`; `heads` are the segments that begin in it.
 ///
 /// # Errors
 /// That of `fill`; nothing is appended then.
@@ -72,15 +82,14 @@ pub fn put_message(out: &mut Vec<u8>, message: &impl Message) {
 /// If `fill` appends another number of bytes.
 pub fn put_piece<E>(
     out: &mut Vec<u8>,
-    index: u32,
+    heads: &SegmentHeads,
     length: usize,
     fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     checksum: impl FnOnce(&[u8]) -> u32,
 ) -> Result<(), E> {
     let start = out.len();
-    let mut head = Vec::with_capacity(PIECE_HEAD_BYTES_MAX);
-    head.push(INDEX);
-    prost::encode_length_delimiter(index as usize, &mut head).expect("a vector grows");
+    let mut head = Vec::with_capacity(PIECE_HEAD_BYTES_MAX + heads.encoded_len());
+    prost::encoding::message::encode(HEADS_FIELD, heads, &mut head);
     head.push(CRC32C);
     let crc_at = start + PREFIX_BYTES + head.len();
     head.extend_from_slice(&[0; 4]);
@@ -99,9 +108,19 @@ pub fn put_piece<E>(
     Ok(())
 }
 
-/// Appends the end of a stream that cannot continue.
+/// Appends the end of a stream that cannot continue, since the output at the position `index` is not there.
 pub fn put_failure(out: &mut Vec<u8>, index: u32, failure: Failure) {
-    put_message(out, &SegmentPiece { index, data: Bytes::new(), failure: Some(failure), crc32c: None });
+    put_message(out, &SegmentPiece { index, failure: Some(failure), ..SegmentPiece::default() });
+}
+
+/// Appends the end of a complete stream.
+pub fn put_last(out: &mut Vec<u8>) {
+    put_message(out, &SegmentPiece { last: true, ..SegmentPiece::default() });
+}
+
+/// Appends the answer of a holder that does not know the list of wanted outputs.
+pub fn put_unknown(out: &mut Vec<u8>) {
+    put_message(out, &SegmentPiece { unknown: true, ..SegmentPiece::default() });
 }
 
 fn put_prefix(out: &mut Vec<u8>, length: usize) {
@@ -159,6 +178,14 @@ fn piece(mut message: Rope) -> Option<Piece> {
                 let bytes = Vec::from(message.checked_take(length)?.parts).concat();
                 piece.failure = Some(Failure::decode(&bytes[..]).ok()?);
             }
+            HEADS => {
+                let length = message.varint()?;
+                let bytes = Vec::from(message.checked_take(length)?.parts).concat();
+                // Several are merged, as the usual codec does.
+                piece.heads.get_or_insert_default().merge(&bytes[..]).ok()?;
+            }
+            UNKNOWN => piece.unknown = message.varint()? != 0,
+            LAST => piece.last = message.varint()? != 0,
             CRC32C => {
                 let bytes = message.first::<4>()?;
                 message.take(4);
@@ -255,19 +282,38 @@ mod tests {
         let (mut decoder, mut all) = (PieceDecoder::default(), Vec::new());
         for part in wire.chunks(step) {
             decoder.push(Bytes::copy_from_slice(part));
-            while let Some(Piece { index, data, failure, crc32c }) = decoder.next_piece()? {
-                all.push(SegmentPiece { index, data: data.concat().into(), failure, crc32c });
+            while let Some(Piece { index, data, failure, crc32c, heads, unknown, last }) = decoder.next_piece()? {
+                all.push(SegmentPiece { index, data: data.concat().into(), failure, crc32c, heads, unknown, last });
             }
         }
         Ok(all)
+    }
+
+    fn heads() -> impl Strategy<Value = SegmentHeads> {
+        prop::collection::vec(any::<(u32, u64, u64, u64)>(), 0..4).prop_map(|all| SegmentHeads {
+            index: all.iter().map(|h| h.0).collect(),
+            length: all.iter().map(|h| h.1).collect(),
+            records: all.iter().map(|h| h.2).collect(),
+            raw_length: all.iter().map(|h| h.3).collect(),
+        })
     }
 
     fn pieces() -> impl Strategy<Value = Vec<SegmentPiece>> {
         let failure = prop::option::of(".{0,20}")
             .prop_map(|m| m.map(|message| Failure { code: "X".into(), message, ..Default::default() }));
         let data = prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
-        let one = (any::<u32>(), data, failure, any::<Option<u32>>())
-            .prop_map(|(index, data, failure, crc32c)| SegmentPiece { index, data, failure, crc32c });
+        let heads = prop::option::of(heads());
+        let one = (any::<u32>(), data, failure, any::<Option<u32>>(), heads, any::<(bool, bool)>()).prop_map(
+            |(index, data, failure, crc32c, heads, (unknown, last))| SegmentPiece {
+                index,
+                data,
+                failure,
+                crc32c,
+                heads,
+                unknown,
+                last,
+            },
+        );
         prop::collection::vec(one, 0..5)
     }
 
@@ -278,16 +324,17 @@ mod tests {
         }
 
         #[test]
-        fn usual_codec_decodes_pieces(index in any::<u32>(), data in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn usual_codec_decodes_pieces(heads in heads(), data in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut out = vec![7];
-            let put = put_piece(&mut out, index, data.len(), |out| { out.extend(&data); Ok::<_, Infallible>(()) }, |b| {
+            let put = put_piece(&mut out, &heads, data.len(), |out| { out.extend(&data); Ok::<_, Infallible>(()) }, |b| {
                 b.len() as u32
             });
             put.unwrap();
             prop_assert_eq!(out[1], 0);
             prop_assert_eq!(u32::from_be_bytes(out[2..6].try_into().unwrap()) as usize, out.len() - 6);
-            prop_assert!(out.len() <= 1 + PIECE_HEAD_BYTES_MAX + data.len());
-            let expected = SegmentPiece { index, crc32c: Some(data.len() as u32), data: data.into(), failure: None };
+            prop_assert!(out.len() <= 1 + PIECE_HEAD_BYTES_MAX + heads.encoded_len() + data.len());
+            let crc32c = Some(data.len() as u32);
+            let expected = SegmentPiece { crc32c, data: data.into(), heads: Some(heads), ..SegmentPiece::default() };
             prop_assert_eq!(SegmentPiece::decode(&out[6..]).unwrap(), expected);
         }
 
@@ -312,7 +359,7 @@ mod tests {
         assert_eq!(
             put_piece(
                 &mut out,
-                0,
+                &SegmentHeads::default(),
                 9,
                 |out| {
                     out.push(5);

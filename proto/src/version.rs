@@ -4,9 +4,9 @@ use crate::v1::ProtocolRange;
 use windrow_model::{Code, Failure};
 
 /// The oldest protocol version that this program speaks.
-pub const PROTOCOL_MIN: u32 = 2;
+pub const PROTOCOL_MIN: u32 = 3;
 /// The newest protocol version that this program speaks.
-pub const PROTOCOL_MAX: u32 = 2;
+pub const PROTOCOL_MAX: u32 = 3;
 
 /// The release of this program, for messages only.
 pub fn release() -> &'static str {
@@ -55,7 +55,7 @@ mod tests {
         assert!(check_range(Some(&ProtocolRange { min: 0, max: 9, release: String::new() })).is_ok());
         let failure = check_range(Some(&ProtocolRange { min: 7, max: 9, release: "3.1.0".into() })).unwrap_err();
         assert_eq!(failure.code, Code::VersionMismatch);
-        for part in ["protocol 2,", "7 to 9", "3.1.0", release()] {
+        for part in ["protocol 3,", "7 to 9", "3.1.0", release()] {
             assert!(failure.message.contains(part), "{part}: {}", failure.message);
         }
         assert_eq!(check_range(None).unwrap_err().code, Code::BadRequest);

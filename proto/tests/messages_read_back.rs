@@ -103,7 +103,6 @@ proptest! {
         let identity = FileIdentity { device: 1, inode: 2, length, modified_ns, changed_ns: modified_ns ^ 1 };
         let content = (part % 2 == 0).then(|| Digest::of(&part.to_le_bytes()));
         let local = content.map(|_| path.clone());
-        let segment = Segment { partition: index, offset, length, records: 5, raw_length: length, digest: index };
         let task = Task {
             attempt: attempt(index),
             inputs: vec![
@@ -113,12 +112,14 @@ proptest! {
                     skip: vec![SkippedRecord { range: 0, offset }, SkippedRecord { range: 1, offset: length }],
                     holders: vec![],
                 }),
-                TaskInput::Segments(vec![SegmentRef {
-                    worker: WorkerId::from_bytes([9; 16]),
-                    attempt: attempt(1),
-                    output: 1,
-                    segment,
-                }]),
+                TaskInput::Edge(EdgeInput {
+                    ports: vec![EdgePort {
+                        port: Port { stage: StageId(1), output: index },
+                        version: TableVersion { epoch: Epoch(2), reopened: offset },
+                        digest: length,
+                    }],
+                    bytes: length,
+                }),
                 TaskInput::Inline(blobs),
             ],
             outputs: vec![TaskOutput::Edge { partitions: 4 }, TaskOutput::Broadcast, TaskOutput::Sink { sink: 2 }],
@@ -128,15 +129,15 @@ proptest! {
     }
 
     #[test]
-    fn reports_read_back(partitions in prop::collection::btree_set(any::<u32>(), 0..20), checksum: u32, run_ms: u64) {
-        let segments = partitions.into_iter().map(|partition| Segment {
+    fn reports_read_back(partitions in prop::collection::btree_set(0u32..5_000, 0..200), checksum: u32, run_ms: u64) {
+        let segments: Vec<Segment> = partitions.into_iter().map(|partition| Segment {
             partition, offset: 10, length: 20, records: 3, raw_length: 40, digest: checksum,
-        });
+        }).collect();
         let mut counters = Counters::default();
         counters.add("x", run_ms);
         let report = TaskReport {
             outputs: vec![
-                OutputReport::Edge(segments.collect()),
+                OutputReport::Edge(EdgeReport::of(&segments, 5_000)),
                 OutputReport::Broadcast(vec![1, 2]),
                 OutputReport::Sink(PartReport { sink: 1, bytes: 2, records: 3, checksum }),
                 OutputReport::Stored(StoredBlob { offset: 4, length: 5, digest: Digest::of(b"d") }),
@@ -147,6 +148,41 @@ proptest! {
         };
         prop_assert_eq!(TaskReport::try_from(v1::TaskReport::from(report.clone())), Ok(report));
     }
+}
+
+#[test]
+fn tables_of_outputs_read_back() {
+    let outputs =
+        [Some((WorkerId::from_bytes([3; 16]), attempt(0))), None, Some((WorkerId::from_bytes([4; 16]), attempt(2)))];
+    let version = TableVersion { epoch: Epoch(5), reopened: 6 };
+    let table = StageOutputs::new(JobId::from_bytes([1; 16]), StageId(1), version, outputs.into_iter(), vec![7, 8]);
+    let wire = v1::StageOutputs::from(&table);
+    assert_eq!(StageOutputs::try_from(wire.clone()), Ok(table));
+    let bad = [
+        v1::StageOutputs { origin: vec![1, 0, 3], ..wire.clone() },
+        v1::StageOutputs { number: vec![1], ..wire.clone() },
+        v1::StageOutputs { job: None, ..wire },
+    ];
+    for wire in bad {
+        assert_eq!(StageOutputs::try_from(wire).map_err(|e| e.code()), Err(Code::BadRequest));
+    }
+}
+
+#[test]
+fn report_of_an_earlier_release_has_the_same_digest() {
+    let segment = |partition, length| Segment { partition, offset: 0, length, records: 1, raw_length: 9, digest: 4 };
+    let segments = [segment(1, 10), segment(3, 20)];
+    let wire = segments.map(|s| v1::Segment {
+        partition: s.partition,
+        offset: s.offset,
+        length: s.length,
+        records: s.records,
+        raw_length: s.raw_length,
+        digest: s.digest,
+    });
+    let read = EdgeReport::try_from(v1::EdgeReport { segments: wire.to_vec(), ..v1::EdgeReport::default() });
+    let now = EdgeReport::of(&segments, 5);
+    assert_eq!(read, Ok(EdgeReport { sizes: SizeHints::None, ..now }));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Chunks, segments, tasks and their reports.
+//! Chunks, tasks and their reports.
 
 use super::{ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, path_from_bytes, path_to_bytes, required, wire_list};
 use crate::v1;
 use windrow_model::{
-    Chunk, FileIdentity, FileRange, OutputReport, PartReport, Segment, SegmentRef, StoredBlob, Task, TaskInput,
-    TaskOutput, TaskReport,
+    Chunk, EdgeInput, FileIdentity, FileRange, OutputReport, PartReport, StoredBlob, Task, TaskInput, TaskOutput,
+    TaskReport,
 };
 
 impl From<v1::FileIdentity> for FileIdentity {
@@ -76,64 +76,15 @@ impl From<Chunk> for v1::Chunk {
     }
 }
 
-impl TryFrom<v1::Segment> for Segment {
-    type Error = ConvertError;
-    fn try_from(w: v1::Segment) -> Result<Self, ConvertError> {
-        if w.offset.checked_add(w.length).is_none() {
-            return Err(ConvertError::invalid("segment.length", "ends beyond every file"));
-        }
-        Ok(Segment {
-            partition: w.partition,
-            offset: w.offset,
-            length: w.length,
-            records: w.records,
-            raw_length: w.raw_length,
-            digest: w.digest,
-        })
-    }
-}
-impl From<Segment> for v1::Segment {
-    fn from(d: Segment) -> Self {
-        v1::Segment {
-            partition: d.partition,
-            offset: d.offset,
-            length: d.length,
-            records: d.records,
-            raw_length: d.raw_length,
-            digest: d.digest,
-        }
-    }
-}
-
-impl TryFrom<v1::SegmentRef> for SegmentRef {
-    type Error = ConvertError;
-    fn try_from(w: v1::SegmentRef) -> Result<Self, ConvertError> {
-        Ok(SegmentRef {
-            worker: required(w.worker, "segment.worker")?.try_into()?,
-            attempt: required(w.attempt, "segment.attempt")?.try_into()?,
-            output: w.output,
-            segment: required(w.segment, "segment.segment")?.try_into()?,
-        })
-    }
-}
-impl From<SegmentRef> for v1::SegmentRef {
-    fn from(d: SegmentRef) -> Self {
-        v1::SegmentRef {
-            worker: Some(d.worker.into()),
-            attempt: Some(d.attempt.into()),
-            output: d.output,
-            segment: Some(d.segment.into()),
-        }
-    }
-}
-
 impl TryFrom<v1::TaskInput> for TaskInput {
     type Error = ConvertError;
     fn try_from(w: v1::TaskInput) -> Result<Self, ConvertError> {
         use v1::task_input::Kind;
         Ok(match required(w.kind, "task input")? {
             Kind::Chunk(c) => TaskInput::Chunk(c.try_into()?),
-            Kind::Segments(s) => TaskInput::Segments(list(s.segments, "task segments", LIST_ITEMS_MAX)?),
+            Kind::Edge(e) => {
+                TaskInput::Edge(EdgeInput { ports: list(e.ports, "edge.ports", PLAN_ITEMS_MAX)?, bytes: e.bytes })
+            }
             Kind::Inline(i) => TaskInput::Inline(i.blobs),
         })
     }
@@ -143,7 +94,7 @@ impl From<TaskInput> for v1::TaskInput {
         use v1::task_input::Kind;
         let kind = match d {
             TaskInput::Chunk(c) => Kind::Chunk(c.into()),
-            TaskInput::Segments(s) => Kind::Segments(v1::SegmentRefs { segments: wire_list(s) }),
+            TaskInput::Edge(e) => Kind::Edge(v1::EdgePartition { ports: wire_list(e.ports), bytes: e.bytes }),
             TaskInput::Inline(blobs) => Kind::Inline(v1::Inline { blobs }),
         };
         v1::TaskInput { kind: Some(kind) }
@@ -229,13 +180,7 @@ impl TryFrom<v1::OutputReport> for OutputReport {
     fn try_from(w: v1::OutputReport) -> Result<Self, ConvertError> {
         use v1::output_report::Kind;
         Ok(match required(w.kind, "output report")? {
-            Kind::Edge(e) => {
-                let segments: Vec<Segment> = list(e.segments, "report.segments", LIST_ITEMS_MAX)?;
-                if segments.windows(2).any(|w| w[0].partition >= w[1].partition) {
-                    return Err(ConvertError::invalid("report.segments", "are not in ascending order of partitions"));
-                }
-                OutputReport::Edge(segments)
-            }
+            Kind::Edge(e) => OutputReport::Edge(e.try_into()?),
             Kind::Broadcast(blob) => OutputReport::Broadcast(blob),
             Kind::Part(p) => OutputReport::Sink(p.into()),
             Kind::Stored(blob) => OutputReport::Stored(blob.try_into()?),
@@ -246,7 +191,7 @@ impl From<OutputReport> for v1::OutputReport {
     fn from(d: OutputReport) -> Self {
         use v1::output_report::Kind;
         let kind = match d {
-            OutputReport::Edge(segments) => Kind::Edge(v1::EdgeReport { segments: wire_list(segments) }),
+            OutputReport::Edge(edge) => Kind::Edge(edge.into()),
             OutputReport::Broadcast(blob) => Kind::Broadcast(blob),
             OutputReport::Sink(p) => Kind::Part(p.into()),
             OutputReport::Stored(blob) => Kind::Stored(blob.into()),
@@ -262,7 +207,8 @@ impl TryFrom<v1::TaskReport> for TaskReport {
             outputs: list(w.outputs, "report.outputs", PLAN_ITEMS_MAX)?,
             counters: w.counters.unwrap_or_default().try_into()?,
             run_ms: w.run_ms,
-            inputs: w.inputs,
+            // Not `inputs`: it cannot be compared with digests of this release.
+            inputs: w.read,
         })
     }
 }
@@ -272,7 +218,8 @@ impl From<TaskReport> for v1::TaskReport {
             outputs: wire_list(d.outputs),
             counters: Some(d.counters.into()),
             run_ms: d.run_ms,
-            inputs: d.inputs,
+            inputs: 0,
+            read: d.inputs,
         }
     }
 }

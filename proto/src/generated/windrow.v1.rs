@@ -295,20 +295,19 @@ pub struct Segment {
     #[prost(fixed32, tag = "6")]
     pub digest: u32,
 }
+/// What one attempt has written to one output, and its holder.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SegmentRef {
+pub struct OutputRef {
     #[prost(message, optional, tag = "1")]
     pub worker: ::core::option::Option<WorkerId>,
     #[prost(message, optional, tag = "2")]
     pub attempt: ::core::option::Option<AttemptId>,
     #[prost(uint32, tag = "3")]
     pub output: u32,
-    #[prost(message, optional, tag = "4")]
-    pub segment: ::core::option::Option<Segment>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskInput {
-    #[prost(oneof = "task_input::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "task_input::Kind", tags = "1, 3, 20")]
     pub kind: ::core::option::Option<task_input::Kind>,
 }
 /// Nested message and enum types in `TaskInput`.
@@ -317,16 +316,64 @@ pub mod task_input {
     pub enum Kind {
         #[prost(message, tag = "1")]
         Chunk(super::Chunk),
-        #[prost(message, tag = "2")]
-        Segments(super::SegmentRefs),
         #[prost(message, tag = "3")]
         Inline(super::Inline),
+        #[prost(message, tag = "20")]
+        Edge(super::EdgePartition),
     }
 }
+/// The partition with the task's index. `bytes`: about its size.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SegmentRefs {
+pub struct EdgePartition {
     #[prost(message, repeated, tag = "1")]
-    pub segments: ::prost::alloc::vec::Vec<SegmentRef>,
+    pub ports: ::prost::alloc::vec::Vec<EdgePort>,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+/// An output of a stage. `digest`: of the output in the table of this version.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EdgePort {
+    #[prost(uint32, tag = "1")]
+    pub stage: u32,
+    #[prost(uint32, tag = "2")]
+    pub output: u32,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "4")]
+    pub reopened: u64,
+    #[prost(fixed64, tag = "5")]
+    pub digest: u64,
+}
+/// The attempt of each task of a done stage that counts, and its holder. `origin`, by task: 1 + index of its origin, or 0 if
+/// there is nothing to read; `number`, by task: number of the attempt. `digests`: by output of the stage.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StageOutputs {
+    #[prost(message, optional, tag = "1")]
+    pub job: ::core::option::Option<JobId>,
+    #[prost(uint32, tag = "2")]
+    pub stage: u32,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "4")]
+    pub reopened: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub origins: ::prost::alloc::vec::Vec<Origin>,
+    #[prost(uint32, repeated, tag = "6")]
+    pub origin: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "7")]
+    pub number: ::prost::alloc::vec::Vec<u32>,
+    #[prost(fixed64, repeated, tag = "8")]
+    pub digests: ::prost::alloc::vec::Vec<u64>,
+}
+/// `incarnation` of the worker and `epoch` of the coordinator in which the attempts began.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Origin {
+    #[prost(message, optional, tag = "1")]
+    pub worker: ::core::option::Option<WorkerId>,
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Inline {
@@ -401,10 +448,30 @@ pub struct StoredBlob {
     #[prost(message, optional, tag = "3")]
     pub digest: ::core::option::Option<Digest>,
 }
+/// `segments`: only in journals and reports of releases that list segments; the other fields follow from them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EdgeReport {
     #[prost(message, repeated, tag = "1")]
     pub segments: ::prost::alloc::vec::Vec<Segment>,
+    #[prost(uint64, tag = "20")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "21")]
+    pub records: u64,
+    #[prost(fixed64, tag = "22")]
+    pub digest: u64,
+    #[prost(message, optional, tag = "23")]
+    pub sizes: ::core::option::Option<SizeHints>,
+}
+/// About how large each partition is, one byte each on a logarithmic scale. `sparse`: the partitions with records (`partition`) and
+/// a hint for each; otherwise a hint for each group of consecutive partitions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SizeHints {
+    #[prost(bool, tag = "1")]
+    pub sparse: bool,
+    #[prost(uint32, repeated, tag = "2")]
+    pub partition: ::prost::alloc::vec::Vec<u32>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub hints: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskReport {
@@ -414,9 +481,12 @@ pub struct TaskReport {
     pub counters: ::core::option::Option<Counters>,
     #[prost(uint64, tag = "3")]
     pub run_ms: u64,
-    /// Digest of what the attempt read from other tasks.
+    /// Digest of what the attempt read from other tasks, segment by segment. Later releases send `read`.
     #[prost(fixed64, tag = "4")]
     pub inputs: u64,
+    /// Digest of what the attempt read from other tasks, output by output.
+    #[prost(fixed64, tag = "20")]
+    pub read: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2252,14 +2322,15 @@ pub struct PublishFailed {
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
 }
+/// `lost`: what the reader could not read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SegmentLost {
     #[prost(message, optional, tag = "1")]
     pub reader: ::core::option::Option<AttemptId>,
-    #[prost(message, optional, tag = "2")]
-    pub segment: ::core::option::Option<SegmentRef>,
     #[prost(message, optional, tag = "3")]
     pub failure: ::core::option::Option<Failure>,
+    #[prost(message, optional, tag = "20")]
+    pub lost: ::core::option::Option<OutputRef>,
 }
 /// Sent again whenever the numbers change, which are set if the worker is stopping: running attempts, attempts to publish,
 /// attempts whose segments others may read; and the time after which it ends in any case.
@@ -2425,12 +2496,15 @@ pub struct Assign {
     /// and everything that the worker holds of it is obsolete.
     #[prost(message, optional, tag = "2")]
     pub setup: ::core::option::Option<JobSetup>,
-    /// Addresses of the workers that hold the task's segments.
+    /// Addresses of workers that hold what the task reads. Each comes once in a session, and again after a change.
     #[prost(message, repeated, tag = "3")]
     pub peers: ::prost::alloc::vec::Vec<Peer>,
     /// Holders of the task's chunks of datasets.
     #[prost(message, repeated, tag = "4")]
     pub chunks: ::prost::alloc::vec::Vec<ChunkSource>,
+    /// Tables of the stages that the task reads. Each comes once in a session.
+    #[prost(message, repeated, tag = "20")]
+    pub tables: ::prost::alloc::vec::Vec<StageOutputs>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Peer {
@@ -2875,13 +2949,46 @@ pub mod session_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct FetchSegmentsRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub segments: ::prost::alloc::vec::Vec<SegmentRef>,
+/// Outputs that a reader wants from their holder. `list`: a `WantedList`; `name`: digest of its bytes. A holder remembers lists for a
+/// while, so a request needs the name only; the list is sent when the holder does not know it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WantedOutputs {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<Digest>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub list: ::prost::alloc::vec::Vec<u8>,
 }
-/// `index` is the position in the request; data of a segment comes in order.
-/// The checksum is that of `data`, CRC-32C, computed when it was read from the disk. It detects damage by the network,
+/// Attempts of one stage by ascending task, and the output of each that is wanted. `origin`: index in `origins`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WantedList {
+    #[prost(message, optional, tag = "1")]
+    pub job: ::core::option::Option<JobId>,
+    #[prost(uint32, tag = "2")]
+    pub stage: u32,
+    #[prost(uint32, tag = "3")]
+    pub output: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub origins: ::prost::alloc::vec::Vec<Origin>,
+    #[prost(uint32, repeated, tag = "5")]
+    pub task: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "6")]
+    pub origin: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "7")]
+    pub number: ::prost::alloc::vec::Vec<u32>,
+}
+/// `first`: position in the list from which on segments are wanted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchSegmentsRequest {
+    #[prost(message, optional, tag = "20")]
+    pub wanted: ::core::option::Option<WantedOutputs>,
+    #[prost(uint32, tag = "21")]
+    pub partition: u32,
+    #[prost(uint32, tag = "22")]
+    pub first: u32,
+}
+/// The data of all pieces, one after the other, are the wanted segments, one after the other. `heads`: the segments that begin in this
+/// piece; outputs without records in the partition are left out. `failure`: the holder does not have the output at the position `index`
+/// of the list. The checksum is that of `data`, CRC-32C, computed when it was read from the disk. It detects damage by the network,
 /// after which the data is fetched again; the blocks' own checksums detect damage by the disk.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SegmentPiece {
@@ -2893,6 +3000,50 @@ pub struct SegmentPiece {
     pub failure: ::core::option::Option<Failure>,
     #[prost(fixed32, optional, tag = "4")]
     pub crc32c: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "20")]
+    pub heads: ::core::option::Option<SegmentHeads>,
+    /// The holder does not know the list.
+    #[prost(bool, tag = "21")]
+    pub unknown: bool,
+    /// All segments have been sent.
+    #[prost(bool, tag = "22")]
+    pub last: bool,
+}
+/// `index`: position in the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SegmentHeads {
+    #[prost(uint32, repeated, tag = "1")]
+    pub index: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub length: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "3")]
+    pub records: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "4")]
+    pub raw_length: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocateOutputsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub wanted: ::core::option::Option<WantedOutputs>,
+}
+/// By position in the list: `file`: 1 + index in `files`, or 0 if nothing was written; `base` and `length` of the image in it. Files are
+/// relative to the holder's data folder. `failure`: the holder does not have the output at position `failed`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocateOutputsReply {
+    #[prost(bool, tag = "1")]
+    pub unknown: bool,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub files: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, repeated, tag = "3")]
+    pub file: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "4")]
+    pub base: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "5")]
+    pub length: ::prost::alloc::vec::Vec<u64>,
+    #[prost(message, optional, tag = "6")]
+    pub failure: ::core::option::Option<Failure>,
+    #[prost(uint32, tag = "7")]
+    pub failed: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadLogsRequest {
@@ -3004,7 +3155,7 @@ pub mod transfer_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Many segments in one stream, in the order of the request.
+        /// One partition of many outputs in one stream, in the order of the wanted outputs.
         pub async fn fetch_segments(
             &mut self,
             request: impl tonic::IntoRequest<super::FetchSegmentsRequest>,
@@ -3028,6 +3179,31 @@ pub mod transfer_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("windrow.v1.Transfer", "FetchSegments"));
             self.inner.server_streaming(req, path, codec).await
+        }
+        /// Where outputs lie, for workers on the same machine.
+        pub async fn locate_outputs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LocateOutputsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LocateOutputsReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/windrow.v1.Transfer/LocateOutputs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("windrow.v1.Transfer", "LocateOutputs"));
+            self.inner.unary(req, path, codec).await
         }
         /// Kept output of this job's attempts on stdout and stderr.
         pub async fn read_logs(
@@ -3122,12 +3298,20 @@ pub mod transfer_server {
             >
             + std::marker::Send
             + 'static;
-        /// Many segments in one stream, in the order of the request.
+        /// One partition of many outputs in one stream, in the order of the wanted outputs.
         async fn fetch_segments(
             &self,
             request: tonic::Request<super::FetchSegmentsRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::FetchSegmentsStream>,
+            tonic::Status,
+        >;
+        /// Where outputs lie, for workers on the same machine.
+        async fn locate_outputs(
+            &self,
+            request: tonic::Request<super::LocateOutputsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LocateOutputsReply>,
             tonic::Status,
         >;
         /// Server streaming response type for the ReadLogs method.
@@ -3275,6 +3459,51 @@ pub mod transfer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/windrow.v1.Transfer/LocateOutputs" => {
+                    #[allow(non_camel_case_types)]
+                    struct LocateOutputsSvc<T: Transfer>(pub Arc<T>);
+                    impl<
+                        T: Transfer,
+                    > tonic::server::UnaryService<super::LocateOutputsRequest>
+                    for LocateOutputsSvc<T> {
+                        type Response = super::LocateOutputsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LocateOutputsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Transfer>::locate_outputs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LocateOutputsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -3458,7 +3687,7 @@ pub mod transfer_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToExecutor {
-    #[prost(oneof = "to_executor::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "to_executor::Message", tags = "1, 2, 3, 20")]
     pub message: ::core::option::Option<to_executor::Message>,
 }
 /// Nested message and enum types in `ToExecutor`.
@@ -3472,6 +3701,9 @@ pub mod to_executor {
         /// Stop this attempt if that is possible between records; no answer is awaited.
         #[prost(message, tag = "3")]
         Cancel(super::CancelTask),
+        /// Comes before the first task that uses it.
+        #[prost(message, tag = "20")]
+        InPlace(super::OutputsInPlace),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3494,6 +3726,36 @@ pub struct ExecutorSetup {
     /// Disk space of one attempt's own files; 0: no limit.
     #[prost(uint64, tag = "8")]
     pub scratch_quota_bytes: u64,
+    /// File to which small outputs are appended; the executor makes it with the first one.
+    #[prost(bytes = "vec", tag = "20")]
+    pub spool: ::prost::alloc::vec::Vec<u8>,
+}
+/// Outputs of one port that are on this machine, by ascending task: `task`, `number` and `epoch` name the attempt; its image is in
+/// the file `file` (an index in `files`) from `base` on, of `length` bytes. They replace those of an earlier version of the table.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutputsInPlace {
+    #[prost(uint32, tag = "1")]
+    pub stage: u32,
+    #[prost(uint32, tag = "2")]
+    pub output: u32,
+    #[prost(uint64, tag = "3")]
+    pub table_epoch: u64,
+    #[prost(uint64, tag = "4")]
+    pub reopened: u64,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub files: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, repeated, tag = "6")]
+    pub task: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "7")]
+    pub number: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "8")]
+    pub epoch: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint32, repeated, tag = "9")]
+    pub file: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "10")]
+    pub base: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub length: ::prost::alloc::vec::Vec<u64>,
 }
 /// Inputs are local files, outputs go to `folder`, which is empty or missing: the first writer makes it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3502,26 +3764,42 @@ pub struct RunTask {
     pub task: ::core::option::Option<Task>,
     #[prost(bytes = "vec", tag = "2")]
     pub folder: ::prost::alloc::vec::Vec<u8>,
-    /// For each input that is `segments`: the file and the place in it of each segment, in the same order.
-    #[prost(message, repeated, tag = "3")]
-    pub segments: ::prost::alloc::vec::Vec<LocalSegments>,
     /// Compress blocks of edge outputs.
     #[prost(bool, tag = "4")]
     pub compress: bool,
+    /// For each port of each input that is an edge.
+    #[prost(message, repeated, tag = "20")]
+    pub ports: ::prost::alloc::vec::Vec<PortFiles>,
 }
+/// The port `port` of the input `input`. `in_place`: number of outputs in the `OutputsInPlace` of its table.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LocalSegments {
+pub struct PortFiles {
     #[prost(uint32, tag = "1")]
     pub input: u32,
-    #[prost(message, repeated, tag = "2")]
-    pub segments: ::prost::alloc::vec::Vec<LocalSegment>,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(uint32, tag = "3")]
+    pub in_place: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub fetched: ::prost::alloc::vec::Vec<FetchedFile>,
 }
+/// Segments of the task's partition that were fetched into one file, by ascending task, one after the other.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LocalSegment {
+pub struct FetchedFile {
     #[prost(bytes = "vec", tag = "1")]
     pub path: ::prost::alloc::vec::Vec<u8>,
-    #[prost(uint64, tag = "2")]
-    pub offset: u64,
+    #[prost(uint32, repeated, tag = "2")]
+    pub task: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "3")]
+    pub number: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "4")]
+    pub epoch: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "5")]
+    pub length: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "6")]
+    pub records: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "7")]
+    pub raw_length: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelTask {
@@ -3555,12 +3833,24 @@ pub struct ExecutorReady {
     #[prost(message, optional, tag = "2")]
     pub fingerprint: ::core::option::Option<Digest>,
 }
+/// `spooled`: the outputs that lie in the executor's spool. All others have files of their own in the task's folder.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskDone {
     #[prost(message, optional, tag = "1")]
     pub attempt: ::core::option::Option<AttemptId>,
     #[prost(message, optional, tag = "2")]
     pub report: ::core::option::Option<TaskReport>,
+    #[prost(message, repeated, tag = "20")]
+    pub spooled: ::prost::alloc::vec::Vec<Spooled>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Spooled {
+    #[prost(uint32, tag = "1")]
+    pub output: u32,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(uint64, tag = "3")]
+    pub length: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskFailed {
@@ -3568,16 +3858,16 @@ pub struct TaskFailed {
     pub attempt: ::core::option::Option<AttemptId>,
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
-    /// Set if the task could not read this input segment: position of the input and of the segment in it.
-    #[prost(message, optional, tag = "3")]
-    pub segment: ::core::option::Option<SegmentPosition>,
+    /// Set if the task could not read what this attempt has written for it.
+    #[prost(message, optional, tag = "20")]
+    pub lost: ::core::option::Option<LostOutput>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SegmentPosition {
-    #[prost(uint32, tag = "1")]
-    pub input: u32,
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LostOutput {
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptId>,
     #[prost(uint32, tag = "2")]
-    pub index: u32,
+    pub output: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetupFailed {
