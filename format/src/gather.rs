@@ -3,10 +3,12 @@
 //! A write that begins or ends within a page costs the system more per byte than a write of many pages: sixteen blocks
 //! of 64 KiB in one call take half as long as in sixteen calls.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
-/// Most pieces of one call: no more than systems accept, and enough that all but the edges are whole pages.
-const SLICES_MAX: usize = 256;
+/// Most pieces of one call: no more than systems accept, and enough that all but the edges are whole pages, and that an
+/// image of small blocks takes one call.
+const SLICES_MAX: usize = 1024;
 /// Bytes of one call beyond which more gain nothing.
 pub const BYTES: usize = 1 << 20;
 
@@ -31,6 +33,31 @@ pub fn write_all<'p>(to: &mut impl Write, pieces: impl IntoIterator<Item = &'p [
         }
     }
     write_slices(to, &mut slices)
+}
+
+/// Writes all pieces in order to a file from `offset` on. The position of the file does not change, so threads can write
+/// to one file at the same time.
+pub fn write_all_at<'p>(file: &File, offset: u64, pieces: impl IntoIterator<Item = &'p [u8]>) -> io::Result<()> {
+    write_all(&mut At { file, offset }, pieces)
+}
+
+struct At<'f> {
+    file: &'f File,
+    offset: u64,
+}
+
+impl Write for At<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = rustix::io::pwritev(self.file, slices, self.offset)?;
+        self.offset += written as u64;
+        Ok(written)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn write_slices(to: &mut impl Write, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
@@ -80,13 +107,24 @@ mod tests {
     proptest! {
         #[test]
         fn all_pieces_are_written_in_order(
-            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..600),
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..2400),
             at_once in 1usize..5000,
         ) {
             let mut to = Reluctant { taken: Vec::new(), calls: 0, at_once };
             write_all(&mut to, pieces.iter().map(Vec::as_slice)).unwrap();
             prop_assert_eq!(to.taken, pieces.concat());
         }
+    }
+
+    #[test]
+    fn pieces_are_written_at_their_offset() {
+        let file = tempfile::tempfile().unwrap();
+        let pieces = [b"abc".to_vec(), Vec::new(), vec![b'x'; 3 << 20], b"d".to_vec()];
+        write_all_at(&file, 5, pieces.iter().map(Vec::as_slice)).unwrap();
+        write_all_at(&file, 0, [&b"01234"[..]]).unwrap();
+        let mut read = vec![0; 5 + (3 << 20) + 4];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut read, 0).unwrap();
+        assert!(read == [b"01234".to_vec(), pieces.concat()].concat());
     }
 
     #[test]

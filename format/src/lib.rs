@@ -34,3 +34,4 @@ pub mod segment;
 pub mod segment_builder;
 pub mod shuffle;
 pub mod space;
+pub mod spool;

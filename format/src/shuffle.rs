@@ -8,27 +8,27 @@
 //! ```
 //! Numbers are little-endian. The segments cover the file from byte 0 to the index without gaps.
 //! Runs (sorted spills) are the same file with the attempt's own identity.
+//!
+//! These bytes are an *image*. An image is a file of its own, or a part of a [spool](crate::spool) from a base on; its
+//! offsets count from its first byte, so its bytes are the same in both.
+
+mod index;
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
 use crate::durable::create_with_folder;
 use crate::gather;
 use crate::quota::Charged;
-use crate::regular_file;
 use crate::segment_builder::SegmentBuilder;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use windrow_failpoint::failpoint;
 use windrow_model::Segment;
 
 pub use crate::segment::{SegmentCursor, SegmentReader};
+pub use index::{IndexReader, read_index, read_index_at, read_index_of};
 
-const MAGIC: [u8; 8] = *b"windrowS";
-/// Version 2 had no flags in its blocks; up to version 3 the index had no digests.
-const VERSIONS: std::ops::RangeInclusive<u32> = 2..=4;
-const ENTRY_BYTES: usize = 40;
-const FOOTER_BYTES: usize = 28;
 /// Smaller pieces are gathered before they are written; blocks of the usual size are written directly.
 const GATHER_BYTES: usize = 32 << 10;
 
@@ -56,6 +56,21 @@ impl Segments {
             s.raw_length += header.raw_length as u64;
             s.digest = header.digest;
         }
+    }
+
+    /// Replaces the digests of all segments, which came from their blocks.
+    pub fn set_digest(&mut self, digest: u32) {
+        self.list.iter_mut().for_each(|s| s.digest = digest);
+    }
+
+    /// Bytes of the whole image: of the blocks so far, the index and the footer.
+    pub fn image_bytes(&self) -> u64 {
+        self.offset + index::tail_bytes(self.list.len()) as u64
+    }
+
+    /// Index and footer of the image whose blocks were added: the bytes that follow the last block.
+    pub fn tail(&self) -> Vec<u8> {
+        index::tail(&self.list, self.offset)
     }
 
     /// All segments, by ascending partition.
@@ -110,7 +125,7 @@ impl BlockFile {
 
     /// Replaces the digests of all segments, which came from their blocks.
     pub fn set_digest(&mut self, digest: u32) {
-        self.segments.list.iter_mut().for_each(|s| s.digest = digest);
+        self.segments.set_digest(digest);
     }
 
     /// Writes index and footer without syncing. Returns the segments.
@@ -123,20 +138,7 @@ impl BlockFile {
     /// Finishes a file that is removed before its attempt ends: its bytes count until the returned [`Charged`] is
     /// dropped.
     pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
-        let mut tail = Vec::with_capacity(self.segments.list.len() * ENTRY_BYTES + FOOTER_BYTES);
-        for s in &self.segments.list {
-            tail.extend_from_slice(&s.partition.to_le_bytes());
-            for n in [s.offset, s.length, s.records, s.raw_length] {
-                tail.extend_from_slice(&n.to_le_bytes());
-            }
-            tail.extend_from_slice(&s.digest.to_le_bytes());
-        }
-        tail.extend_from_slice(&self.segments.offset.to_le_bytes());
-        tail.extend_from_slice(&(self.segments.list.len() as u32).to_le_bytes());
-        tail.extend_from_slice(&VERSIONS.end().to_le_bytes());
-        let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &tail) as u32;
-        tail.extend_from_slice(&checksum.to_le_bytes());
-        tail.extend_from_slice(&MAGIC);
+        let tail = self.segments.tail();
         self.charged.add(tail.len() as u64)?;
         self.file.write_all(&tail)?;
         self.file.flush()?;
@@ -219,91 +221,4 @@ impl ShuffleWriter {
         self.close_block()?;
         self.file.finish_for_now()
     }
-}
-
-/// Reads and checks the index of a shuffle file: checksum, ascending partitions, no gaps. Blocks are checked when they
-/// are read.
-pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
-    let footer = file.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
-    let index_offset = index_offset(&file[footer..], file.len() as u64)?;
-    segments(&file[index_offset as usize..], index_offset)
-}
-
-/// Reads and checks the index of a shuffle file on disk without reading the blocks.
-pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
-    let mut file = regular_file::open(path)?;
-    let length = file.metadata()?.len();
-    let mut footer = [0; FOOTER_BYTES];
-    file.seek(SeekFrom::Start(length.checked_sub(FOOTER_BYTES as u64).ok_or(FormatError::Truncated)?))?;
-    file.read_exact(&mut footer)?;
-    let index_offset = index_offset(&footer, length)?;
-    file.seek(SeekFrom::Start(index_offset))?;
-    let mut tail = Vec::new();
-    file.take(length - index_offset).read_to_end(&mut tail)?;
-    if tail.len() as u64 != length - index_offset {
-        return Err(FormatError::Truncated);
-    }
-    segments(&tail, index_offset)
-}
-
-/// Offset of the index in a file of this length, if the footer is consistent with it.
-fn index_offset(footer: &[u8], length: u64) -> Result<u64, FormatError> {
-    if footer[20..] != MAGIC {
-        return Err(FormatError::Malformed("the file does not end with a shuffle file footer"));
-    }
-    let (offset, entries) = (le_u64(&footer[..8]), le_u32(&footer[8..12]));
-    let index_bytes = u64::from(entries) * entry_bytes(le_u32(&footer[12..16])) as u64;
-    if offset.checked_add(index_bytes + FOOTER_BYTES as u64) != Some(length) {
-        return Err(FormatError::Malformed("the index is not where the footer says"));
-    }
-    Ok(offset)
-}
-
-/// Bytes of an index entry in this version.
-fn entry_bytes(version: u32) -> usize {
-    if version < 4 { ENTRY_BYTES - 4 } else { ENTRY_BYTES }
-}
-
-/// Parses index and footer: the end of a file from `index_offset` on.
-fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError> {
-    let (index, footer) = tail.split_at(tail.len() - FOOTER_BYTES);
-    let summed = &tail[..index.len() + 16];
-    if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, summed) as u32 != le_u32(&footer[16..20]) {
-        return Err(FormatError::Checksum { offset: index_offset });
-    }
-    let version = le_u32(&footer[12..16]);
-    if !VERSIONS.contains(&version) {
-        return Err(FormatError::Version { found: version.min(255) as u8, reads: *VERSIONS.end() as u8 });
-    }
-    let entry_bytes = entry_bytes(version);
-    let mut segments: Vec<Segment> = Vec::with_capacity(index.len() / entry_bytes);
-    let mut offset = 0u64;
-    for e in index.chunks_exact(entry_bytes) {
-        let segment = Segment {
-            partition: le_u32(&e[..4]),
-            offset: le_u64(&e[4..12]),
-            length: le_u64(&e[12..20]),
-            records: le_u64(&e[20..28]),
-            raw_length: le_u64(&e[28..36]),
-            digest: e.get(36..40).map_or(0, le_u32),
-        };
-        let ascends = segments.last().is_none_or(|s| s.partition < segment.partition);
-        if !ascends || segment.offset != offset || segment.length == 0 {
-            return Err(FormatError::Malformed("the index is not in ascending order"));
-        }
-        offset = offset.checked_add(segment.length).ok_or(FormatError::Truncated)?;
-        segments.push(segment);
-    }
-    if offset != index_offset {
-        return Err(FormatError::Malformed("the segments do not cover the file"));
-    }
-    Ok(segments)
-}
-
-fn le_u32(b: &[u8]) -> u32 {
-    u32::from_le_bytes([b[0], b[1], b[2], b[3]])
-}
-
-fn le_u64(b: &[u8]) -> u64 {
-    le_u32(b) as u64 | (le_u32(&b[4..]) as u64) << 32
 }

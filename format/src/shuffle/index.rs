@@ -1,0 +1,179 @@
+//! Index and footer of an image: the bytes behind its blocks, by which readers find its partitions.
+
+use crate::block::FormatError;
+use crate::checksum::crc32c;
+use crate::regular_file;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use windrow_model::Segment;
+
+const MAGIC: [u8; 8] = *b"windrowS";
+/// Version 2 had no flags in its blocks; up to version 3 the index had no digests.
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=4;
+const ENTRY_BYTES: usize = 40;
+const FOOTER_BYTES: usize = 28;
+
+/// Bytes of index and footer of an image with this number of segments.
+pub(super) fn tail_bytes(segments: usize) -> usize {
+    segments * ENTRY_BYTES + FOOTER_BYTES
+}
+
+/// Index and footer of an image whose index begins at `index_offset`.
+pub(super) fn tail(segments: &[Segment], index_offset: u64) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(tail_bytes(segments.len()));
+    for s in segments {
+        tail.extend_from_slice(&s.partition.to_le_bytes());
+        for n in [s.offset, s.length, s.records, s.raw_length] {
+            tail.extend_from_slice(&n.to_le_bytes());
+        }
+        tail.extend_from_slice(&s.digest.to_le_bytes());
+    }
+    tail.extend_from_slice(&index_offset.to_le_bytes());
+    tail.extend_from_slice(&(segments.len() as u32).to_le_bytes());
+    tail.extend_from_slice(&VERSIONS.end().to_le_bytes());
+    tail.extend_from_slice(&crc32c(&tail).to_le_bytes());
+    tail.extend_from_slice(&MAGIC);
+    tail
+}
+
+/// Reads and checks the index of an image in memory: checksum, ascending partitions, no gaps. Blocks are checked when
+/// they are read.
+pub fn read_index(image: &[u8]) -> Result<Vec<Segment>, FormatError> {
+    let footer = image.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
+    let footer = Footer::parse(&image[footer..], image.len() as u64)?;
+    let mut segments = Vec::new();
+    each_segment(&image[footer.index_offset as usize..], footer.index_offset, |s| segments.push(s))?;
+    Ok(segments)
+}
+
+/// Reads and checks the index of a shuffle file on disk without reading the blocks.
+pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
+    let file = regular_file::open(path)?;
+    let length = file.metadata()?.len();
+    read_index_at(&file, 0, length)
+}
+
+/// Reads and checks the index of an image of `length` bytes that begins at `base` in a file. Offsets of the segments count
+/// from `base`.
+pub fn read_index_at(file: &File, base: u64, length: u64) -> Result<Vec<Segment>, FormatError> {
+    let mut segments = Vec::new();
+    IndexReader::default().read(file, base, length, |segment| segments.push(segment))?;
+    Ok(segments)
+}
+
+/// Reads the indexes of many images, one after the other, with one buffer.
+#[derive(Debug, Default)]
+pub struct IndexReader {
+    buffer: Vec<u8>,
+    /// Bytes of the last index with its footer. Outputs of one stage have indexes of about one size, so this many bytes are
+    /// read at once.
+    usual: usize,
+}
+
+impl IndexReader {
+    /// Reads and checks the index of an image as [`read_index_at`] does, and calls `each` with its segments by ascending
+    /// partition. Those before an error do not count.
+    ///
+    /// # Errors
+    /// [`FormatError::Truncated`] if the file ends within the image.
+    pub fn read(&mut self, file: &File, base: u64, length: u64, each: impl FnMut(Segment)) -> Result<(), FormatError> {
+        let end = base.checked_add(length).ok_or(FormatError::Truncated)?;
+        let guess = (self.usual.max(FOOTER_BYTES) as u64).min(length) as usize;
+        if guess < FOOTER_BYTES {
+            return Err(FormatError::Truncated);
+        }
+        read_before(file, end, guess, &mut self.buffer)?;
+        let footer = Footer::parse(&self.buffer[guess - FOOTER_BYTES..], length)?;
+        let bytes = footer.tail_bytes(length);
+        if bytes > guess {
+            // The footer was at the end of the file, so an index of this size fits into the image.
+            read_before(file, end, bytes, &mut self.buffer)?;
+        }
+        self.usual = bytes;
+        let tail = &self.buffer[self.buffer.len() - bytes..];
+        each_segment(tail, footer.index_offset, each)
+    }
+}
+
+/// Reads the last `bytes` bytes before `end`.
+fn read_before(file: &File, end: u64, bytes: usize, buffer: &mut Vec<u8>) -> Result<(), FormatError> {
+    buffer.clear();
+    buffer.resize(bytes, 0);
+    file.read_exact_at(buffer, end - bytes as u64).map_err(|e: io::Error| match e.kind() {
+        ErrorKind::UnexpectedEof => FormatError::Truncated,
+        _ => FormatError::Io(e),
+    })
+}
+
+/// The part of a footer that says where the index is.
+struct Footer {
+    index_offset: u64,
+}
+
+impl Footer {
+    /// Parses a footer that must be consistent with the length of its image.
+    fn parse(footer: &[u8], length: u64) -> Result<Footer, FormatError> {
+        if footer[20..] != MAGIC {
+            return Err(FormatError::Malformed("the file does not end with a shuffle file footer"));
+        }
+        let (index_offset, entries) = (le_u64(&footer[..8]), le_u32(&footer[8..12]));
+        let index_bytes = u64::from(entries) * entry_bytes(le_u32(&footer[12..16])) as u64;
+        if index_offset.checked_add(index_bytes + FOOTER_BYTES as u64) != Some(length) {
+            return Err(FormatError::Malformed("the index is not where the footer says"));
+        }
+        Ok(Footer { index_offset })
+    }
+
+    /// Bytes of index and footer.
+    fn tail_bytes(&self, length: u64) -> usize {
+        (length - self.index_offset) as usize
+    }
+}
+
+/// Bytes of an index entry in this version.
+fn entry_bytes(version: u32) -> usize {
+    if version < 4 { ENTRY_BYTES - 4 } else { ENTRY_BYTES }
+}
+
+/// Parses index and footer: the end of an image from `index_offset` on.
+fn each_segment(tail: &[u8], index_offset: u64, mut each: impl FnMut(Segment)) -> Result<(), FormatError> {
+    let (index, footer) = tail.split_at(tail.len() - FOOTER_BYTES);
+    if crc32c(&tail[..index.len() + 16]) != le_u32(&footer[16..20]) {
+        return Err(FormatError::Checksum { offset: index_offset });
+    }
+    let version = le_u32(&footer[12..16]);
+    if !VERSIONS.contains(&version) {
+        return Err(FormatError::Version { found: version.min(255) as u8, reads: *VERSIONS.end() as u8 });
+    }
+    let (mut offset, mut before) = (0u64, None);
+    for e in index.chunks_exact(entry_bytes(version)) {
+        let segment = Segment {
+            partition: le_u32(&e[..4]),
+            offset: le_u64(&e[4..12]),
+            length: le_u64(&e[12..20]),
+            records: le_u64(&e[20..28]),
+            raw_length: le_u64(&e[28..36]),
+            digest: e.get(36..40).map_or(0, le_u32),
+        };
+        let ascends = before.replace(segment.partition) < Some(segment.partition);
+        if !ascends || segment.offset != offset || segment.length == 0 {
+            return Err(FormatError::Malformed("the index is not in ascending order"));
+        }
+        offset = offset.checked_add(segment.length).ok_or(FormatError::Truncated)?;
+        each(segment);
+    }
+    if offset != index_offset {
+        return Err(FormatError::Malformed("the segments do not cover the file"));
+    }
+    Ok(())
+}
+
+fn le_u32(b: &[u8]) -> u32 {
+    u32::from_le_bytes([b[0], b[1], b[2], b[3]])
+}
+
+fn le_u64(b: &[u8]) -> u64 {
+    le_u32(b) as u64 | (le_u32(&b[4..]) as u64) << 32
+}
