@@ -35,3 +35,4 @@ pub mod segment_builder;
 pub mod shuffle;
 pub mod space;
 pub mod spool;
+pub mod stage_index;
