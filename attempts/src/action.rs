@@ -1,6 +1,6 @@
 //! Everything that the attempts of a worker can request: plain data, performed by the driver in order.
 
-use windrow_model::{AttemptId, Failure, JobId, SegmentRef, Task, TaskReport};
+use windrow_model::{AttemptId, Failure, JobId, OutputRef, Task, TaskReport};
 
 /// A request of the attempts to their driver.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,6 @@ pub enum Report {
     Published(AttemptId),
     /// Its parts could not be placed: it may be granted again.
     PublishFailed(AttemptId, Failure),
-    /// It has failed because this segment cannot be read.
-    SegmentLost { reader: AttemptId, segment: SegmentRef, failure: Failure },
+    /// It has failed because what another attempt has written cannot be read.
+    SegmentLost { reader: AttemptId, lost: OutputRef, failure: Failure },
 }

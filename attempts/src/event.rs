@@ -1,6 +1,6 @@
 //! Everything that can happen to the attempts of a worker: a closed list of plain data.
 
-use windrow_model::{AttemptId, Failure, JobId, SegmentRef, Task, TaskReport};
+use windrow_model::{AttemptId, Failure, JobId, OutputRef, Task, TaskReport};
 
 /// Everything that can happen to attempts.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +22,8 @@ pub enum Event {
     ExecutorEnded { job: JobId, generation: u64, exit: Exit },
     /// An attempt is done.
     TaskDone { generation: u64, attempt: AttemptId, report: TaskReport },
-    /// An attempt has failed. `segment`: position of the input, and of the segment in it, that could not be read.
-    TaskFailed { generation: u64, attempt: AttemptId, failure: Failure, segment: Option<(u32, u32)> },
+    /// An attempt has failed. `lost`: the output of an attempt that it reads and could not read.
+    TaskFailed { generation: u64, attempt: AttemptId, failure: Failure, lost: Option<OutputRef> },
     /// It has run, or made no progress, for longer than its job allows.
     TaskOverdue { generation: u64, attempt: AttemptId, failure: Failure },
     /// The coordinator chose this attempt as its task's winner.
@@ -49,8 +49,8 @@ pub enum Event {
 pub enum StageError {
     /// They are not available here.
     Failed(Failure),
-    /// This segment is unavailable: the coordinator has it recomputed.
-    SegmentLost(Box<SegmentRef>, Failure),
+    /// This output is unavailable: the coordinator has it recomputed.
+    SegmentLost(Box<OutputRef>, Failure),
 }
 
 /// How an executor ended.

@@ -28,7 +28,7 @@ impl Attempts {
         let mut needs = Needs::default();
         for attempt in self.attempts.values() {
             let Attempt { state, report, task, .. } = attempt;
-            let has_segments = |o: &OutputReport| matches!(o, OutputReport::Edge(segments) if !segments.is_empty());
+            let has_segments = |o: &OutputReport| matches!(o, OutputReport::Edge(edge) if !edge.is_empty());
             let is_sink = |o: &TaskOutput| matches!(o, TaskOutput::Sink { .. });
             match (state, report) {
                 (State::Done | State::Published, Some(r)) if r.outputs.iter().any(has_segments) => needs.served += 1,

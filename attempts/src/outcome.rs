@@ -3,7 +3,7 @@
 use crate::action::{Action, Report};
 use crate::planted::{self, Planted};
 use crate::state::{Attempt, Attempts, State};
-use windrow_model::{AttemptId, Code, Failure, OutputReport, TaskInput, TaskOutput, TaskReport};
+use windrow_model::{AttemptId, Code, Failure, OutputRef, OutputReport, TaskOutput, TaskReport};
 
 impl Attempts {
     pub(crate) fn task_done(&mut self, generation: u64, id: AttemptId, report: TaskReport, out: &mut Vec<Action>) {
@@ -40,7 +40,7 @@ impl Attempts {
         generation: u64,
         id: AttemptId,
         failure: Failure,
-        segment: Option<(u32, u32)>,
+        lost: Option<OutputRef>,
         out: &mut Vec<Action>,
     ) {
         if !self.finished_running(generation, id) {
@@ -48,14 +48,10 @@ impl Attempts {
         }
         let Some(a) = self.attempts.get(&id) else { return };
         let cancelled = a.state == State::Cancelling;
-        let segment = segment.and_then(|(input, index)| match a.task.inputs.get(input as usize)? {
-            TaskInput::Segments(refs) => refs.get(index as usize).copied(),
-            _ => None,
-        });
         self.forget(id, out);
         if !cancelled && !planted::has(Planted::FailureUnreported) {
-            out.push(Action::Report(match segment {
-                Some(segment) => Report::SegmentLost { reader: id, segment, failure },
+            out.push(Action::Report(match lost {
+                Some(lost) => Report::SegmentLost { reader: id, lost, failure },
                 None => Report::Failed(id, failure),
             }));
         }
@@ -95,9 +91,7 @@ impl Attempts {
 fn fits(outputs: &[TaskOutput], reports: &[OutputReport]) -> bool {
     outputs.len() == reports.len()
         && outputs.iter().zip(reports).all(|pair| match pair {
-            (TaskOutput::Edge { partitions }, OutputReport::Edge(segments)) => {
-                segments.iter().all(|s| s.partition < *partitions)
-            }
+            (TaskOutput::Edge { partitions }, OutputReport::Edge(edge)) => edge.sizes.fit(*partitions),
             (TaskOutput::Broadcast, OutputReport::Broadcast(_)) => true,
             (TaskOutput::Sink { sink }, OutputReport::Sink(part)) => part.sink == *sink,
             _ => false,

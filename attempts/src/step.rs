@@ -21,8 +21,8 @@ impl Attempts {
                 if self.attempts.get(&id).is_some_and(|a| a.state == State::Staging) {
                     let report = match error {
                         StageError::Failed(failure) => Report::Failed(id, failure),
-                        StageError::SegmentLost(segment, failure) => {
-                            Report::SegmentLost { reader: id, segment: *segment, failure }
+                        StageError::SegmentLost(lost, failure) => {
+                            Report::SegmentLost { reader: id, lost: *lost, failure }
                         }
                     };
                     self.forget(id, &mut out);
@@ -43,8 +43,8 @@ impl Attempts {
             }
             Event::ExecutorEnded { job, generation, exit } => self.ended(job, generation, exit, &mut out),
             Event::TaskDone { generation, attempt, report } => self.task_done(generation, attempt, report, &mut out),
-            Event::TaskFailed { generation, attempt, failure, segment } => {
-                self.task_failed(generation, attempt, failure, segment, &mut out)
+            Event::TaskFailed { generation, attempt, failure, lost } => {
+                self.task_failed(generation, attempt, failure, lost, &mut out)
             }
             Event::TaskOverdue { generation, attempt, failure } => {
                 let here = self.running(generation, attempt.task.job).is_some_and(|r| r.contains(&attempt));

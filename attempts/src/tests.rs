@@ -4,8 +4,8 @@ use crate::state::{Executor, KILLED_STARTS_MAX, State};
 use crate::*;
 use std::collections::BTreeMap;
 use windrow_model::{
-    AttemptId, Code, Epoch, Failure, Incarnation, OutputReport, PartReport, Segment, SegmentRef, StageId, TaskId,
-    TaskInput, TaskOutput, TaskReport, WorkerId,
+    AttemptId, Code, EdgeReport, Epoch, Failure, Incarnation, OutputRef, OutputReport, PartReport, StageId, TaskId,
+    TaskOutput, TaskReport, WorkerId,
 };
 use windrow_sim::samples::{attempt, job_id as job, task};
 
@@ -30,7 +30,7 @@ fn done(generation: u64, i: u32) -> Event {
     Event::TaskDone { generation, attempt: attempt(J, i), report }
 }
 fn failed(generation: u64, i: u32, code: Code) -> Event {
-    Event::TaskFailed { generation, attempt: attempt(J, i), failure: Failure::new(code, "why"), segment: None }
+    Event::TaskFailed { generation, attempt: attempt(J, i), failure: Failure::new(code, "why"), lost: None }
 }
 fn ended(generation: u64, self_inflicted: bool, killed_by_worker: bool) -> Event {
     let exit = Exit {
@@ -83,8 +83,10 @@ fn an_attempt_goes_from_assigned_to_published() {
     assert_eq!(a.step(Event::Staged(id)), []);
     assert_eq!(a.step(ready(1)), [run(0)]);
     let part = PartReport { sink: 4, bytes: 1, records: 1, checksum: 0 };
-    let report =
-        TaskReport { outputs: vec![OutputReport::Edge(vec![]), OutputReport::Sink(part)], ..Default::default() };
+    let report = TaskReport {
+        outputs: vec![OutputReport::Edge(EdgeReport::default()), OutputReport::Sink(part)],
+        ..Default::default()
+    };
     let expected = [Action::Serve(id), Action::Report(Report::Done(id, report.clone())), Action::RemoveInputs(id)];
     assert_eq!(a.step(Event::TaskDone { generation: 1, attempt: id, report }), expected);
     assert_eq!(a.step(Event::Granted(id)), [Action::Publish { attempt: id, sinks: vec![4] }]);
@@ -320,30 +322,19 @@ fn attempt_revoked_when_not_running_is_forgotten() {
 #[test]
 fn mismatched_report_fails_the_executor() {
     let mut a = running(1, 1);
-    let report = TaskReport { outputs: vec![OutputReport::Edge(vec![])], ..Default::default() };
+    let report = TaskReport { outputs: vec![OutputReport::Edge(EdgeReport::default())], ..Default::default() };
     let actions = a.step(Event::TaskDone { generation: 1, attempt: attempt(J, 0), report });
     assert_eq!(reports(&actions), [(attempt(J, 0), Some(Code::ExecutorProtocol))]);
 }
 
 #[test]
-fn unreadable_segment_is_named() {
-    let segment = SegmentRef {
-        worker: WorkerId::from_bytes([9; 16]),
-        attempt: attempt(J, 100),
-        output: 0,
-        segment: Segment { partition: 0, offset: 3, length: 4, records: 1, raw_length: 4, digest: 0 },
-    };
-    let mut t = task(attempt(J, 0), vec![TaskOutput::Broadcast]);
-    t.inputs.push(TaskInput::Segments(vec![segment]));
-    let mut a = Attempts::new(1);
-    a.step(Event::Assigned(t));
-    a.step(Event::Staged(attempt(J, 0)));
-    a.step(ready(1));
+fn unreadable_output_is_named() {
+    let lost = OutputRef { worker: WorkerId::from_bytes([9; 16]), attempt: attempt(J, 100), output: 0 };
+    let mut a = running(1, 1);
     let failure = Failure::new(Code::SegmentCorrupt, "checksum");
-    let event =
-        Event::TaskFailed { generation: 1, attempt: attempt(J, 0), failure: failure.clone(), segment: Some((1, 0)) };
-    let lost = Report::SegmentLost { reader: attempt(J, 0), segment, failure };
-    assert!(a.step(event).contains(&Action::Report(lost)));
+    let event = Event::TaskFailed { generation: 1, attempt: attempt(J, 0), failure: failure.clone(), lost: Some(lost) };
+    let report = Report::SegmentLost { reader: attempt(J, 0), lost, failure };
+    assert!(a.step(event).contains(&Action::Report(report)));
 }
 
 #[test]
