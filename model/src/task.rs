@@ -34,6 +34,8 @@ pub struct EdgeInput {
 pub struct EdgePort {
     /// The output.
     pub port: Port,
+    /// Its number of partitions.
+    pub partitions: u32,
     /// Version of the [table](crate::StageOutputs) that names the attempts that count.
     pub version: TableVersion,
     /// Digest of the output in that table.
@@ -220,6 +222,7 @@ mod tests {
     fn edge(digests: &[(u32, u64)]) -> TaskInput {
         let port = |(output, digest): &(u32, u64)| EdgePort {
             port: Port { stage: StageId(0), output: *output },
+            partitions: 3,
             version: TableVersion::default(),
             digest: *digest,
         };

@@ -115,6 +115,7 @@ proptest! {
                 TaskInput::Edge(EdgeInput {
                     ports: vec![EdgePort {
                         port: Port { stage: StageId(1), output: index },
+                        partitions: index + 1,
                         version: TableVersion { epoch: Epoch(2), reopened: offset },
                         digest: length,
                     }],

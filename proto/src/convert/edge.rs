@@ -101,6 +101,7 @@ impl TryFrom<v1::EdgePort> for EdgePort {
     fn try_from(w: v1::EdgePort) -> Result<Self, ConvertError> {
         Ok(EdgePort {
             port: Port { stage: StageId(w.stage), output: w.output },
+            partitions: w.partitions,
             version: TableVersion { epoch: Epoch(w.epoch), reopened: w.reopened },
             digest: w.digest,
         })
@@ -114,6 +115,7 @@ impl From<EdgePort> for v1::EdgePort {
             epoch: d.version.epoch.0,
             reopened: d.version.reopened,
             digest: d.digest,
+            partitions: d.partitions,
         }
     }
 }

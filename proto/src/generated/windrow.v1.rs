@@ -343,6 +343,8 @@ pub struct EdgePort {
     pub reopened: u64,
     #[prost(fixed64, tag = "5")]
     pub digest: u64,
+    #[prost(uint32, tag = "6")]
+    pub partitions: u32,
 }
 /// The attempt of each task of a done stage that counts, and its holder. `origin`, by task: 1 + index of its origin, or 0 if
 /// there is nothing to read; `number`, by task: number of the attempt. `digests`: by output of the stage.
@@ -2975,6 +2977,8 @@ pub struct WantedList {
     pub origin: ::prost::alloc::vec::Vec<u32>,
     #[prost(uint32, repeated, tag = "7")]
     pub number: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, tag = "8")]
+    pub partitions: u32,
 }
 /// `first`: position in the list from which on segments are wanted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3756,6 +3760,8 @@ pub struct OutputsInPlace {
     pub base: ::prost::alloc::vec::Vec<u64>,
     #[prost(uint64, repeated, tag = "11")]
     pub length: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint32, tag = "12")]
+    pub partitions: u32,
 }
 /// Inputs are local files, outputs go to `folder`, which is empty or missing: the first writer makes it.
 #[derive(Clone, PartialEq, ::prost::Message)]
