@@ -43,6 +43,7 @@ fn spec(folder: &Path, codec: Codec, name: &str) -> EdgeSpec {
         share: Share::alone(MEMORY, 2),
         any_order: false,
         in_memory_outputs: None,
+        spool: None,
     }
 }
 

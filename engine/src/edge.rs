@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
+use windrow_format::spool::{Place, Spool};
 use windrow_model::Segment;
 
 /// The settings of an edge.
@@ -40,13 +41,17 @@ pub struct EdgeSpec {
     pub any_order: bool,
     /// Keeps the output in memory instead of in the file, if there is room.
     pub in_memory_outputs: Option<Arc<InMemoryOutputs>>,
+    /// Takes the output instead of the file, if the output is small and was not spilled.
+    pub spool: Option<Arc<Spool>>,
 }
 
 /// The output of an edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeResult {
-    /// Segments of the file, by ascending partition; empty partitions have none.
+    /// Segments of the image, by ascending partition; empty partitions have none. Offsets count from its first byte.
     pub segments: Vec<Segment>,
+    /// The image in the spool. None if the output has a file of its own, is kept in memory, or is empty.
+    pub place: Option<Place>,
     /// Number of times that blocks were spilled because memory was full.
     pub runs: u64,
     /// Number of bytes that were spilled.

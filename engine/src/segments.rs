@@ -64,6 +64,12 @@ impl LocalSegment {
         }
     }
 
+    /// A segment of an image that begins at `base` in a file: [`of`](Self::of) for a part of a file.
+    pub fn in_image(path: impl Into<Arc<Path>>, base: u64, segment: &Segment, identity: Identity) -> Self {
+        let offset = base.saturating_add(segment.offset);
+        LocalSegment { offset, ..LocalSegment::of(path, segment, identity) }
+    }
+
     /// A segment at a place in bytes that are open already. The partition of the identity is filled in.
     pub(crate) fn in_memory(
         path: Arc<Path>,

@@ -31,6 +31,7 @@ fn segment(folder: &Path, name: u32, keys: impl Iterator<Item = u32>) -> LocalSe
         share: Share::alone(MEMORY, 2),
         any_order: false,
         in_memory_outputs: None,
+        spool: None,
     };
     let mut edge = PlainEdge::new(spec.clone());
     keys.for_each(|key| edge.push(&key.to_be_bytes(), &[7; 16]).unwrap());
@@ -190,6 +191,7 @@ fn record_larger_than_a_block_is_verified_after_use() {
         share: Share::alone(MEMORY, 2),
         any_order: false,
         in_memory_outputs: None,
+        spool: None,
     };
     let mut edge = PlainEdge::new(spec.clone());
     edge.push(b"key", &vec![7; 3 << 20]).unwrap();

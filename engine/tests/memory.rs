@@ -68,6 +68,7 @@ fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
         share: Share::alone(BUDGET, 2),
         any_order: false,
         in_memory_outputs: None,
+        spool: None,
     }
 }
 

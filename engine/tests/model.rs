@@ -25,6 +25,7 @@ fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) 
         share: Share::alone(memory, 2),
         any_order: false,
         in_memory_outputs: None,
+        spool: None,
     }
 }
 

@@ -30,6 +30,7 @@ fn spec(folder: &Path) -> EdgeSpec {
         share: Share::alone(MEMORY, 2),
         any_order: false,
         in_memory_outputs: None,
+        spool: None,
     }
 }
 

@@ -191,7 +191,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         })
     }
 
-    /// Writes the shuffle file. Each segment has the digest of the edge: a sum over the keys of all pairs, which
+    /// Writes the image. Each segment has the digest of the edge: a sum over the keys of all pairs, which
     /// depends neither on their order, nor on memory, nor on how far they were folded.
     pub fn finish(mut self) -> Result<EdgeResult> {
         while let Some(Refused { waited, acc }) = self.folding.flush() {

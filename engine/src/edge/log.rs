@@ -15,8 +15,13 @@ use windrow_format::gather;
 use windrow_format::private;
 use windrow_format::quota::Charged;
 use windrow_format::segment_builder::Sealed;
-use windrow_format::shuffle::BlockFile;
-use windrow_model::Segment;
+use windrow_format::shuffle::{BlockFile, Segments};
+use windrow_format::spool::{Place, Spool};
+use windrow_model::{Segment, total};
+
+/// Largest image in bytes that goes to a spool. Beyond it the cost of a file is below a hundredth of that of its bytes, and
+/// a file of its own can be deleted as soon as it has no readers.
+const SPOOLED_MAX: u64 = 1 << 20;
 
 /// Blocks with their partitions.
 pub(super) struct BlockLog {
@@ -142,6 +147,32 @@ impl BlockLog {
         }
     }
 
+    /// Appends all blocks with index and footer to a spool, in the order of [`write`](Self::write). Returns none if a block was
+    /// spilled, the image is large, or the spool takes no more.
+    pub(super) fn append_to(&mut self, spool: &Spool, digest: Option<u32>) -> Result<Option<(Vec<Segment>, Place)>> {
+        let held = self.blocks.iter().map(|(_, sealed)| sealed.as_slice().len() as u64);
+        if self.spill.is_some() || total(held) > SPOOLED_MAX {
+            return Ok(None);
+        }
+        // Stable: blocks of a partition keep their order.
+        self.blocks.sort_by_key(|(partition, _)| *partition);
+        let mut segments = Segments::default();
+        self.blocks.iter().for_each(|(partition, sealed)| segments.add(*partition, &sealed.header));
+        if segments.image_bytes() > SPOOLED_MAX {
+            return Ok(None);
+        }
+        if let Some(digest) = digest {
+            segments.set_digest(digest);
+        }
+        let tail = segments.tail();
+        let blocks = self.blocks.iter().map(|(_, sealed)| sealed.as_slice());
+        let pieces: Vec<&[u8]> = blocks.chain([&tail[..]]).collect();
+        let appended = spool.append(&pieces).map_err(EngineError::io("append to", spool.path()))?;
+        let Some(place) = appended else { return Ok(None) };
+        self.give_back();
+        Ok(Some((segments.into_list(), place)))
+    }
+
     /// Writes all blocks into a shuffle file, partition by partition, and within each in order of completion.
     pub(super) fn write(mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
         let spill = self.spill.take();
@@ -183,11 +214,17 @@ impl BlockLog {
             });
             file.append_all(blocks).map_err(EngineError::file(path))?;
         }
+        self.give_back();
+        Ok(())
+    }
+
+    /// Frees the memory of blocks that were written.
+    fn give_back(&mut self) {
+        // First the claim: buffers are recycled only into free memory.
         self.claim.shrink(0);
         for (_, sealed) in std::mem::take(&mut self.blocks) {
             recycle::give_buffer(sealed.into_buffer());
         }
-        Ok(())
     }
 }
 

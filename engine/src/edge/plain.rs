@@ -115,12 +115,12 @@ impl PlainEdge {
         self.log.add(partition, sealed)
     }
 
-    /// Writes the shuffle file, unless there are no pairs.
+    /// Writes the image to the spool or to a file of its own, unless there are no pairs.
     pub fn finish(self) -> Result<EdgeResult> {
         self.finish_with(None)
     }
 
-    /// Writes the shuffle file; `digest`, if given, replaces the digest of each segment's records.
+    /// Writes the image; `digest`, if given, replaces the digest of each segment's records.
     pub(super) fn finish_with(mut self, digest: Option<u32>) -> Result<EdgeResult> {
         self.log.close_all();
         for at in 0..self.builders.len() {
@@ -128,14 +128,19 @@ impl PlainEdge {
         }
         self.builders = Vec::new();
         if self.log.is_empty() {
-            return Ok(EdgeResult { segments: Vec::new(), runs: 0, spilled_bytes: 0 });
+            return Ok(EdgeResult { segments: Vec::new(), place: None, runs: 0, spilled_bytes: 0 });
         }
         let path = &self.spec.file;
         if let Some(outputs) = &self.spec.in_memory_outputs
             && let Some(mut segments) = self.log.keep_resident(outputs, &self.spec.identity)?
         {
             segments.iter_mut().for_each(|s| s.digest = digest.unwrap_or(s.digest));
-            return Ok(EdgeResult { segments, runs: 0, spilled_bytes: 0 });
+            return Ok(EdgeResult { segments, place: None, runs: 0, spilled_bytes: 0 });
+        }
+        if let Some(spool) = &self.spec.spool
+            && let Some((segments, place)) = self.log.append_to(spool, digest)?
+        {
+            return Ok(EdgeResult { segments, place: Some(place), runs: 0, spilled_bytes: 0 });
         }
         let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
         let (runs, spilled_bytes) = self.log.spilled();
@@ -144,6 +149,6 @@ impl PlainEdge {
             file.set_digest(digest);
         }
         let segments = file.finish().map_err(EngineError::file(path))?;
-        Ok(EdgeResult { segments, runs, spilled_bytes })
+        Ok(EdgeResult { segments, place: None, runs, spilled_bytes })
     }
 }
