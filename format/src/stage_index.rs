@@ -19,7 +19,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use windrow_model::{Escape, Segment};
 
 /// Most files that are kept open while indexes are read: those that hold many images.
@@ -55,22 +56,35 @@ pub struct StageIndex {
     partitions: u32,
     /// Bytes of memory that the kept entries may use.
     bytes_max: usize,
+    kept: Mutex<Kept>,
+    /// Bytes of memory of the kept entries.
+    memory: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    window: Arc<Window>,
     /// Partitions of the first window. Others begin at its multiples.
     step: u32,
-    window: Mutex<Arc<Window>>,
 }
 
 impl StageIndex {
-    /// Reads and checks the index of every image. `images` are the outputs in task order, of a stage with this number of
-    /// partitions. Kept entries use at most `bytes_max` bytes of memory, or those of one partition if that is more; each
-    /// image takes another 32 bytes.
+    /// An index of these outputs of a stage with at most this number of partitions, in task order. It reads nothing before the
+    /// first call of [`partition`](Self::partition). Kept entries use at most `bytes_max` bytes of memory, or those of one
+    /// partition if that is more; each image takes another 32 bytes.
+    pub fn new(images: Vec<OutputImage>, partitions: u32, bytes_max: usize) -> StageIndex {
+        let kept = Kept { window: Arc::default(), step: partitions.max(1) };
+        StageIndex { images, partitions, bytes_max, kept: Mutex::new(kept), memory: AtomicUsize::new(0) }
+    }
+
+    /// [`new`](Self::new) that reads and checks the index of every image at once.
     ///
     /// # Errors
     /// The first output whose index is missing or damaged, or has a partition that the stage does not have.
     pub fn build(images: Vec<OutputImage>, partitions: u32, bytes_max: usize) -> Result<StageIndex, UnreadableOutput> {
-        let window = Window::read(&images, 0..partitions, 0, partitions, bytes_max)?;
-        let step = window.partitions.len().max(1) as u32;
-        Ok(StageIndex { images, partitions, bytes_max, step, window: Mutex::new(Arc::new(window)) })
+        let index = StageIndex::new(images, partitions, bytes_max);
+        index.partition(0)?;
+        Ok(index)
     }
 
     /// The outputs that the index was built from.
@@ -80,7 +94,19 @@ impl StageIndex {
 
     /// Bytes of memory of the kept entries.
     pub fn memory(&self) -> usize {
-        self.lock().memory()
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Drops the kept entries, unless another thread is reading them. The next call of [`partition`](Self::partition) reads
+    /// them again.
+    pub fn forget(&self) {
+        let mut kept = match self.kept.try_lock() {
+            Ok(kept) => kept,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        kept.window = Arc::default();
+        self.memory.store(0, Ordering::Relaxed);
     }
 
     /// The segments of a partition with the positions of their outputs, ascending. Offsets count from the first byte of the
@@ -98,25 +124,31 @@ impl StageIndex {
 
     /// The window with a partition. The lock is held while it is read, so that threads do not read the same one.
     fn window_of(&self, partition: u32) -> Result<Arc<Window>, UnreadableOutput> {
-        let mut window = self.lock();
-        if !window.partitions.contains(&partition) {
-            let start = partition / self.step * self.step;
-            let wanted = start..start.saturating_add(self.step).min(self.partitions);
-            *window = Arc::new(Window::read(&self.images, wanted, partition, self.partitions, self.bytes_max)?);
+        let mut kept = self.lock();
+        if !kept.window.partitions.contains(&partition) {
+            let start = partition / kept.step * kept.step;
+            let wanted = start..start.saturating_add(kept.step).min(self.partitions);
+            let window = Window::read(&self.images, wanted, partition, self.partitions, self.bytes_max)?;
+            if kept.step >= self.partitions {
+                kept.step = window.partitions.len() as u32;
+            }
+            self.memory.store(window.memory(), Ordering::Relaxed);
+            kept.window = Arc::new(window);
         }
-        Ok(window.clone())
+        Ok(kept.window.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Window>> {
-        // Every change is one assignment.
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // The window is changed by one assignment, and any step is valid.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The entries of consecutive partitions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Window {
     partitions: Range<u32>,
+    /// By partition, up to the last one with a segment.
     lists: Vec<List>,
 }
 
@@ -139,7 +171,7 @@ impl Window {
         partitions: u32,
         bytes_max: usize,
     ) -> Result<Window, UnreadableOutput> {
-        let mut window = Window { lists: vec![List::default(); wanted.len()], partitions: wanted };
+        let mut window = Window { lists: Vec::new(), partitions: wanted };
         let mut bytes = 0;
         let mut files = Files::of(images);
         let mut reader = IndexReader::default();
@@ -150,6 +182,9 @@ impl Window {
             let each = |segment: Segment| {
                 largest = Some(segment.partition);
                 let Some(at) = window.position(segment.partition) else { return };
+                if window.lists.len() <= at {
+                    window.lists.resize_with(at + 1, List::default);
+                }
                 let list = &mut window.lists[at];
                 let before = list.bytes.capacity();
                 list.push(position, &segment);
@@ -177,7 +212,7 @@ impl Window {
     fn halve(&mut self, kept: u32) {
         let Range { start, end } = self.partitions;
         let middle = start + (end - start) / 2;
-        let upper = self.lists.split_off((middle - start) as usize);
+        let upper = self.lists.split_off(self.lists.len().min((middle - start) as usize));
         if kept < middle {
             self.partitions = start..middle;
         } else {
@@ -190,7 +225,7 @@ impl Window {
     }
 
     fn segments(&self, partition: u32, images: &[OutputImage]) -> Vec<(u32, Segment)> {
-        let Some(list) = self.position(partition).map(|at| &self.lists[at]) else { return Vec::new() };
+        let Some(list) = self.position(partition).and_then(|at| self.lists.get(at)) else { return Vec::new() };
         let mut segments = Vec::with_capacity(list.segments as usize);
         let (mut rest, mut position) = (&list.bytes[..], 0u32);
         // The list is this window's own, so no number in it ends early.
@@ -365,13 +400,20 @@ mod tests {
             outputs in outputs(),
             bytes_max in prop_oneof![Just(0usize), Just(usize::MAX), 0usize..500],
             order in prop::collection::vec(0u32..10, 1..20),
+            partitions in prop_oneof![Just(9u32), Just(1_000_000)],
+            forgotten in 0usize..20,
         ) {
             let folder = tempfile::tempdir().unwrap();
             let (lengths, shared): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
             let all = written(folder.path(), &lengths, &shared);
-            let index = built(&all, 9, bytes_max);
+            let images = all.iter().map(|(image, _)| image.clone()).collect();
+            let index = StageIndex::new(images, partitions, bytes_max);
             let largest = (0..9).map(|p| model(&all, p).len() * 50).max().unwrap_or(0);
-            for partition in order.into_iter().chain(0..9) {
+            for (at, partition) in order.into_iter().chain(0..9).enumerate() {
+                if at == forgotten {
+                    index.forget();
+                    prop_assert_eq!(index.memory(), 0);
+                }
                 prop_assert_eq!(index.partition(partition).unwrap(), model(&all, partition));
                 prop_assert!(index.memory() <= bytes_max.max(largest));
             }

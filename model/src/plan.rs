@@ -23,6 +23,8 @@ impl Partitions {
     pub const AUTO_BYTES: u64 = 16 << 20;
     /// Most partitions of an `Auto` edge.
     pub const AUTO_MAX: u32 = 2_000;
+    /// Most partitions of any edge.
+    pub const MAX: u32 = 1_000_000;
 
     /// The number of partitions in a job with `input_bytes` bytes of input.
     pub fn resolve(self, input_bytes: u64) -> u32 {

@@ -19,7 +19,7 @@ use windrow_model::{
 };
 
 /// The bound of `Plan::check` on partitions, for the number in the job's options.
-pub(crate) const PARTITIONS_MAX: u32 = 1_000_000;
+pub(crate) const PARTITIONS_MAX: u32 = Partitions::MAX;
 
 /// A job that has not ended.
 pub(crate) struct Job {

@@ -109,7 +109,7 @@ impl Plan {
             if partitions.windows(2).any(|w| w[0] != w[1]) {
                 return Err(wrong("its inputs have different numbers of partitions".into()));
             }
-            if partitions.iter().any(|p| matches!(p, Partitions::Count(0 | 1_000_001..))) {
+            if partitions.iter().any(|p| matches!(p, Partitions::Count(n) if *n == 0 || *n > Partitions::MAX)) {
                 return Err(wrong("the number of partitions must be from 1 to 1,000,000".into()));
             }
             for output in &stage.outputs {
