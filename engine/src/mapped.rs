@@ -1,7 +1,8 @@
 //! Files mapped for reading, and memory that is read in the same way.
 //!
 //! This is the one place where the engine maps a file that it did not create. Its safety rests on a rule of the system
-//! around it: files of a task are complete before the task starts, and are not written to afterwards.
+//! around it: what a task reads is complete before the task starts, and is not written to afterwards. A file of many
+//! outputs (`windrow_format::spool`) may grow meanwhile, behind those bytes.
 
 use crate::error::{EngineError, Result};
 use crate::recycle;
@@ -12,7 +13,7 @@ use std::path::Path;
 use windrow_format::regular_file;
 use windrow_format::segment_builder::Sealed;
 
-/// A read-only mapping of a whole file, whose pages belong to the page cache and not to this process; or blocks that
+/// A read-only mapping of a whole file, with the length that it had then, whose pages belong to the page cache and not to this process; or blocks that
 /// were never written to a file.
 #[derive(Debug)]
 pub struct MappedFile(Bytes);
@@ -44,7 +45,7 @@ impl MappedFile {
             // An empty file cannot be mapped.
             return Ok(MappedFile(Bytes::Buffer(Vec::new(), 0)));
         }
-        // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. If a file
+        // SAFETY: the parts that a task reads of staged inputs and the engine's own files are not written to meanwhile. If a file
         // changes nevertheless, it yields arbitrary bytes, which every reader treats as untrusted (a reader of a
         // segment verifies them again after their use, a reader of an input compares the file's identity), or zeros
         // where it has become shorter (`torn.rs`).

@@ -221,7 +221,7 @@ fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -
 
 /// Opens a file of another attempt. The file existed when this task started, so if it is missing now, its segment is
 /// lost, which is not this task's fault.
-fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
+pub(crate) fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
     let gone = |e: &io::Error| {
         matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
     };

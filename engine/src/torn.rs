@@ -4,8 +4,9 @@
 //! code. A [`watch`]ed mapping reads as zeros instead, from that page to its end, and records where. Its readers check
 //! [`Watched::torn_at`] after their last read, and discard results made from the zeros.
 //!
-//! Watched mappings are in a table that the handler reads without a lock. A mapping that does not fit into the table is
-//! not protected. SIGBUS for any other address goes to the previous handler.
+//! Watched mappings are in tables that the handler reads without a lock; they are made as they are needed, and stay. A
+//! mapping that does not fit into the last one is not protected, but a system lets a process have no more than they hold,
+//! unless it was set up for that. SIGBUS for any other address goes to the previous handler.
 
 use crate::signal_action::{Handler, pass_on};
 use std::mem::MaybeUninit;
@@ -13,10 +14,13 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Mappings that are watched at a time: more than a process has files of its tasks.
-const PLACES: usize = 1 << 12;
+/// Mappings in a table.
+const TABLE_PLACES: usize = 1 << 12;
+/// Mappings that are watched at a time: as many as Linux lets a process have by default.
+const PLACES: usize = 1 << 16;
 
-static TABLE: [Place; PLACES] = [const { Place::new() }; PLACES];
+/// A table is made with the first mapping in it.
+static TABLES: [OnceLock<Box<[Place]>>; PLACES / TABLE_PLACES] = [const { OnceLock::new() }; PLACES / TABLE_PLACES];
 /// Places below this have been used.
 static USED: AtomicUsize = AtomicUsize::new(0);
 /// Places that were given back.
@@ -25,6 +29,7 @@ static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 static BEFORE: OnceLock<Option<libc::sigaction>> = OnceLock::new();
 
 /// A mapping. The version is odd while the others change.
+#[derive(Debug)]
 struct Place {
     version: AtomicU64,
     start: AtomicUsize,
@@ -61,25 +66,33 @@ impl Place {
     }
 }
 
+/// The place with this number, if its table exists. Async-signal-safe: an atomic load.
+fn place(index: usize) -> Option<&'static Place> {
+    TABLES.get(index / TABLE_PLACES)?.get()?.get(index % TABLE_PLACES)
+}
+
 /// A mapping whose missing pages read as zeros. Drop it before the mapping.
 #[derive(Debug)]
-pub(crate) struct Watched(usize);
+pub(crate) struct Watched {
+    index: usize,
+    place: &'static Place,
+}
 
 impl Watched {
     /// Offset of the first byte that could not be read, if there was one.
     pub(crate) fn torn_at(&self) -> Option<u64> {
-        TABLE[self.0].torn.load(Ordering::Acquire).checked_sub(1).map(|offset| offset as u64)
+        self.place.torn.load(Ordering::Acquire).checked_sub(1).map(|offset| offset as u64)
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        TABLE[self.0].set(0, 0);
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
+        self.place.set(0, 0);
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
     }
 }
 
-/// Watches a mapping of a file, which begins on a page. `None` if the table is full or the system lets no handler be set.
+/// Watches a mapping of a file, which begins on a page. `None` if the tables are full or the system lets no handler be set.
 pub(crate) fn watch(mapping: &[u8]) -> Option<Watched> {
     (*BEFORE.get_or_init(set_handler))?;
     let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -90,9 +103,12 @@ pub(crate) fn watch(mapping: &[u8]) -> Option<Watched> {
             USED.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?
         }
     };
+    // The mapping is not read before this function returns, so the handler does not look for a place whose table is missing.
+    let table = TABLES[index / TABLE_PLACES].get_or_init(|| (0..TABLE_PLACES).map(|_| Place::new()).collect());
+    let place = &table[index % TABLE_PLACES];
     let start = mapping.as_ptr().addr();
-    TABLE[index].set(start, start + mapping.len());
-    Some(Watched(index))
+    place.set(start, start + mapping.len());
+    Some(Watched { index, place })
 }
 
 fn set_handler() -> Option<libc::sigaction> {
@@ -135,7 +151,7 @@ pub(crate) fn mend(signal: i32, info: *mut libc::siginfo_t) -> bool {
         false => return false,
     };
     let used = USED.load(Ordering::Acquire).min(PLACES);
-    let held = TABLE[..used].iter().find_map(|place| Some((place, place.holds(address)?)));
+    let held = (0..used).filter_map(place).find_map(|place| Some((place, place.holds(address)?)));
     let Some((place, (start, end))) = held else { return false };
     // Below the page there may be bytes that were read.
     let page = address - address % page_bytes();
@@ -185,6 +201,18 @@ mod tests {
         assert_eq!(sums, 4 * 7 * (10 * PAGE as u64 + 5));
         assert_eq!(map.torn_at().map(|at| at as usize / PAGE), Some(11));
         assert_eq!((other[9 * PAGE], other.torn_at()), (7, None), "each mapping is on its own");
+    }
+
+    #[test]
+    fn thousands_of_mappings_are_watched() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![7; 2 * PAGE]).unwrap();
+        let maps: Vec<_> = (0..3 * super::TABLE_PLACES).map(|_| MappedFile::open(file.path()).unwrap()).collect();
+        file.as_file().set_len(PAGE as u64).unwrap();
+        for map in maps.iter().step_by(1_000).chain(maps.last()) {
+            assert!(map.is_watched() && map[PAGE] == 0 && map.torn_at().is_some());
+        }
+        assert!(maps[1].torn_at().is_none(), "each mapping is on its own");
     }
 
     #[test]
