@@ -16,7 +16,7 @@ use windrow_worker::measured::{Offer, fetch};
 /// Bytes of one transfer.
 const BYTES: u64 = 1 << 30;
 /// Sizes of the segments: as between many tasks, and as between few.
-const SEGMENTS: [u64; 2] = [64 << 10, 16 << 20];
+const SEGMENTS: [u32; 2] = [64 << 10, 16 << 20];
 const RUNS: usize = 5;
 
 fn main() {
@@ -31,7 +31,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn serve(folder: &Path) {
-    let offer = Offer::new(folder, BYTES).unwrap();
+    let offer = Offer::new(folder, BYTES, &SEGMENTS).unwrap();
     runtime().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{} {}", listener.local_addr().unwrap(), offer.worker());

@@ -28,4 +28,4 @@ pub(crate) use descendants::Marks;
 pub(crate) use group::Groups;
 pub(crate) use place::LOOK_MAX;
 pub(crate) use spawn::{Owner, Spawner};
-pub(crate) use supervise::{Command, Handle, Plan};
+pub(crate) use supervise::{Command, Handle, Notice, Plan};

@@ -1,14 +1,17 @@
-//! Segments from one peer into one local file, one after the other.
+//! A partition of many outputs from one peer into one local file, one segment after the other.
 //!
-//! One stream per peer at a time, and `STREAMS_MAX` in all. A stream that breaks or stalls is resumed at the first
-//! incomplete segment; complete segments are never fetched twice. A peer that sends too
+//! The peer says from its own indexes which segments there are. One stream per peer at a time, and `STREAMS_MAX` in all. A
+//! stream that breaks or stalls is resumed at the first incomplete segment; complete segments are never fetched twice. A peer that sends too
 //! little for too long is given up (`net/src/patience.rs`). A piece that was changed on its way counts as a
 //! broken stream. The reader of a segment checks what its bytes mean.
 
+mod arrived;
 mod incoming;
 
 use crate::error::disk_failure;
+use crate::wanted::WantedOutputs;
 use crate::writer::Writer;
+use arrived::Arrived;
 use bytes::Bytes;
 use incoming::Incoming;
 use std::collections::HashMap;
@@ -20,9 +23,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use windrow_format::checksum::Crc32c;
 use windrow_format::{private, regular_file};
-use windrow_model::{Code, Failure, SegmentRef, total};
+use windrow_model::{Code, Failure};
 use windrow_net::connect::channel_lazy;
-use windrow_net::{Access, Backoff, Connection, Patience, Silent, from_status};
+use windrow_net::{Access, Backoff, Connection, Patience, Silent, clients, from_status};
 use windrow_proto::pieces::Piece;
 use windrow_proto::v1;
 
@@ -35,11 +38,11 @@ const SILENT_TRIES: u32 = 2;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// Why segments could not be fetched.
+/// Why outputs could not be fetched or located.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FetchError {
-    /// The segment at this position is not available from its holder.
-    Lost(usize, Failure),
+    /// The output at this position is not available from its holder.
+    Lost(u32, Failure),
     /// This worker's own disk failed.
     Disk(Failure),
 }
@@ -63,8 +66,10 @@ struct Peer {
 enum TryError {
     /// Another try may help. With the number of tries that this one counts as.
     Broken(Failure, u32),
-    /// The peer reports that it does not have the segment at this position.
-    Refused(usize, Failure),
+    /// The peer reports that it does not have the output at this position.
+    Refused(u32, Failure),
+    /// The peer does not know the list of outputs.
+    Unknown,
     Disk(Failure),
 }
 
@@ -74,35 +79,49 @@ impl Fetcher {
         Fetcher { access, peers: Mutex::default(), streams: Semaphore::new(STREAMS_MAX), progress_deadline }
     }
 
-    /// Writes `segments`, in this order and without gaps, into the new file `path`.
-    pub(crate) async fn fetch(&self, address: &str, segments: &[SegmentRef], path: &Path) -> Result<(), FetchError> {
+    /// Writes one partition of these outputs, in their order and without gaps, into the new file `path`. Says which segments
+    /// it holds.
+    pub(crate) async fn fetch(
+        &self,
+        address: &str,
+        outputs: &WantedOutputs,
+        partition: u32,
+        path: &Path,
+    ) -> Result<v1::FetchedFile, FetchError> {
         let peer = self.peer(address).map_err(|failure| FetchError::Lost(0, failure))?;
         // The peer's turn comes first: a fetch that waits for a busy peer blocks no stream for others.
         let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");
         let _stream = self.streams.acquire().await.expect("semaphores here are never closed");
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
         let mut patience = Patience::new(self.progress_deadline);
-        let (mut whole, mut tries) = (0, 0);
+        let mut arrived = Arrived::default();
+        let (mut tries, mut with_list) = (0, false);
         loop {
-            let before = whole;
-            match self.try_fetch(&peer, segments, path, &mut whole, &mut patience).await {
-                Ok(()) => return Ok(()),
+            let before = arrived.complete();
+            let wanted = Wanted { outputs, partition, with_list };
+            match self.try_fetch(&peer, &wanted, path, &mut arrived, &mut patience).await {
+                Ok(()) => return Ok(arrived.into_file(path, outputs)),
                 Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
                 Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
+                Err(TryError::Unknown) if !with_list => with_list = true,
+                Err(TryError::Unknown) => {
+                    let what = format!("{address} does not know the list of outputs that it has just got");
+                    return Err(FetchError::Lost(0, Failure::new(Code::FetchFailed, what)));
+                }
                 Err(TryError::Broken(failure, weight)) => {
                     // A peer that makes progress with each try is slow, not gone.
-                    if whole > before {
+                    if arrived.complete() > before {
                         backoff.reset();
                         tries = 0;
                     }
                     tries += weight;
                     if tries >= TRIES_MAX || patience.is_over() {
                         let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
-                        return Err(FetchError::Lost(whole, failure));
+                        return Err(FetchError::Lost(arrived.next_position(), failure));
                     }
                     // A silent connection stays silent until its keepalive notices.
-                    let anew =
-                        channel_lazy(address, &self.access).map_err(|failure| FetchError::Lost(whole, failure))?;
+                    let anew = channel_lazy(address, &self.access)
+                        .map_err(|failure| FetchError::Lost(arrived.next_position(), failure))?;
                     *peer.connection.lock().unwrap_or_else(PoisonError::into_inner) = anew;
                     let pause = backoff.next_delay();
                     tokio::time::sleep(pause).await;
@@ -110,6 +129,33 @@ impl Fetcher {
                 }
             }
         }
+    }
+
+    /// Asks a peer where these outputs lie in its data folder. One try.
+    pub(crate) async fn locate(
+        &self,
+        address: &str,
+        outputs: &WantedOutputs,
+    ) -> Result<v1::LocateOutputsReply, FetchError> {
+        let lost = |failure| FetchError::Lost(0, failure);
+        let peer = self.peer(address).map_err(lost)?;
+        let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut client = clients::transfer(connection);
+        for with_list in [false, true] {
+            let request = v1::LocateOutputsRequest { wanted: Some(outputs.wire(with_list)) };
+            let call = tokio::time::timeout(self.progress_deadline, client.locate_outputs(request)).await;
+            let silent = |_| lost(Failure::new(Code::FetchFailed, format!("{address} does not answer")));
+            let reply = call.map_err(silent)?.map_err(|s| lost(from_status(&s)))?.into_inner();
+            match reply.failure {
+                Some(failure) => {
+                    let failure = Failure::try_from(failure).unwrap_or_else(|e| e.into());
+                    return Err(FetchError::Lost(reply.failed, failure));
+                }
+                None if reply.unknown => {}
+                None => return Ok(reply),
+            }
+        }
+        Err(lost(Failure::new(Code::FetchFailed, format!("{address} does not know the list that it has just got"))))
     }
 
     fn peer(&self, address: &str) -> Result<Arc<Peer>, Failure> {
@@ -123,18 +169,17 @@ impl Fetcher {
         Ok(peer)
     }
 
-    /// One stream, from segment `whole` on, which is advanced as segments complete on disk.
+    /// One stream, from the first incomplete segment on.
     async fn try_fetch(
         &self,
         peer: &Peer,
-        segments: &[SegmentRef],
+        wanted: &Wanted<'_>,
         path: &Path,
-        whole: &mut usize,
+        arrived: &mut Arrived,
         patience: &mut Patience,
     ) -> Result<(), TryError> {
-        let first = *whole;
-        let done_bytes = total(segments[..first].iter().map(|s| s.segment.length));
-        let all_bytes = total(segments.iter().map(|s| s.segment.length));
+        arrived.drop_incomplete();
+        let done_bytes = arrived.bytes();
         let target = path.to_path_buf();
         let writer = Writer::start(false, move || {
             let mut file =
@@ -147,65 +192,65 @@ impl Fetcher {
             file.seek(SeekFrom::Start(done_bytes))?;
             Ok(file)
         });
-        let mut received = first;
-        let outcome = self.receive(peer, segments, &mut received, &writer, patience).await;
+        let outcome = self.receive(peer, wanted, arrived, &writer, patience).await;
+        let bytes = arrived.bytes();
         if let Err(e) = writer.finish().await {
-            return Err(TryError::Disk(disk_failure("write", path, all_bytes - done_bytes, &e)));
+            return Err(TryError::Disk(disk_failure("write", path, bytes - done_bytes, &e)));
         }
-        *whole = received;
         outcome
     }
 
     async fn receive(
         &self,
         peer: &Peer,
-        segments: &[SegmentRef],
-        received: &mut usize,
+        wanted: &Wanted<'_>,
+        arrived: &mut Arrived,
         writer: &Writer<File>,
         patience: &mut Patience,
     ) -> Result<(), TryError> {
-        let first = *received;
         let failed = |what: String| Failure::new(Code::FetchFailed, what);
-        let broken = |what: String| TryError::Broken(failed(what), 1);
+        let broken = |what: &str| TryError::Broken(failed(what.to_string()), 1);
         let silent = |silent: Silent| TryError::Broken(failed(silent.to_string()), SILENT_TRIES);
         let lost = |s: tonic::Status| {
             let failure = from_status(&s);
-            broken(format!("{}: {}", failure.code, failure.message))
+            TryError::Broken(failed(format!("{}: {}", failure.code, failure.message)), 1)
         };
-        let wanted = segments[first..].iter().map(|s| (*s).into()).collect();
-        let request = v1::FetchSegmentsRequest { segments: wanted };
+        let request = v1::FetchSegmentsRequest {
+            wanted: Some(wanted.outputs.wire(wanted.with_list)),
+            partition: wanted.partition,
+            first: arrived.next_position(),
+        };
         let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let call = Incoming::ask(connection, &request);
         let mut pieces = patience.wait(call, |_| 0).await.map_err(silent)?.map_err(lost)?;
-        let mut missing = skip_empty(segments, received);
-        while *received < segments.len() {
+        loop {
             // All available bytes are written together.
             let mut data = Vec::new();
             let mut take = |piece: Piece| {
+                if piece.unknown {
+                    return Err(TryError::Unknown);
+                }
                 if let Some(failure) = piece.failure {
                     let failure = Failure::try_from(failure).unwrap_or_else(|e| e.into());
-                    return Err(TryError::Refused((first + piece.index as usize).min(segments.len() - 1), failure));
-                }
-                let length: u64 = piece.data.iter().map(|part| part.len() as u64).sum();
-                if first + piece.index as usize != *received || length > missing {
-                    return Err(broken("the peer sent other bytes than it was asked for".into()));
+                    return Err(TryError::Refused(piece.index, failure));
                 }
                 if piece.crc32c.is_some_and(|crc| crc != checksum(&piece.data)) {
-                    return Err(broken("bytes were changed on the way".into()));
+                    return Err(broken("bytes were changed on the way"));
+                }
+                let length: u64 = piece.data.iter().map(|part| part.len() as u64).sum();
+                let heads = piece.heads.unwrap_or_default();
+                if !arrived.add(heads, wanted.outputs.attempts.len() as u32) || !arrived.receive(length) {
+                    return Err(broken("the peer sent other bytes than it was asked for"));
                 }
                 data.extend(piece.data);
-                missing -= length;
-                if missing == 0 {
-                    *received += 1;
-                    missing = skip_empty(segments, received);
-                }
-                Ok(())
+                Ok(piece.last)
             };
             let taken = loop {
                 match pieces.next_here() {
-                    Ok(None) => break Ok(()),
+                    Ok(None) => break Ok(false),
                     Ok(Some(piece)) => match take(piece) {
-                        Ok(()) => {}
+                        Ok(false) => {}
+                        Ok(true) => break Ok(true),
                         Err(why) => break Err(why),
                     },
                     Err(status) => break Err(lost(status)),
@@ -216,17 +261,26 @@ impl Fetcher {
                 // The writer reports the reason.
                 return Ok(());
             }
-            taken?;
-            if *received < segments.len() {
-                let bytes = |more: &Result<Option<usize>, _>| more.as_ref().map_or(0, |bytes| bytes.unwrap_or(0));
-                let more = patience.wait(pieces.more(), bytes).await.map_err(silent)?;
-                if more.map_err(lost)?.is_none() {
-                    return Err(broken("the stream ended too early".into()));
-                }
+            if taken? {
+                return match arrived.is_whole() {
+                    true => Ok(()),
+                    false => Err(broken("the peer ended in the middle of a segment")),
+                };
+            }
+            let bytes = |more: &Result<Option<usize>, _>| more.as_ref().map_or(0, |bytes| bytes.unwrap_or(0));
+            let more = patience.wait(pieces.more(), bytes).await.map_err(silent)?;
+            if more.map_err(lost)?.is_none() {
+                return Err(broken("the stream ended too early"));
             }
         }
-        Ok(())
     }
+}
+
+/// What a stream is asked for.
+struct Wanted<'w> {
+    outputs: &'w WantedOutputs,
+    partition: u32,
+    with_list: bool,
 }
 
 /// CRC-32C of bytes in several parts.
@@ -234,15 +288,4 @@ fn checksum(parts: &[Bytes]) -> u32 {
     let mut crc = Crc32c::new();
     parts.iter().for_each(|part| crc.update(part));
     crc.value()
-}
-
-/// Skips to the next segment that has bytes, and returns their number.
-fn skip_empty(segments: &[SegmentRef], at: &mut usize) -> u64 {
-    while let Some(s) = segments.get(*at) {
-        if s.segment.length > 0 {
-            return s.segment.length;
-        }
-        *at += 1;
-    }
-    0
 }

@@ -17,6 +17,7 @@ mod disk_space;
 mod error;
 mod executor;
 mod fetch;
+mod find_places;
 mod finished_part;
 mod job;
 mod logs;
@@ -33,6 +34,7 @@ mod progress;
 mod publish;
 mod recovered_outputs;
 mod replicas;
+mod report_log;
 mod reserve;
 mod scratch;
 mod scrub;
@@ -42,11 +44,13 @@ mod session;
 mod staging;
 mod start;
 mod stat_cache;
+mod tables;
 mod temporary;
 #[cfg(test)]
 mod transfer_tests;
 mod transfers;
 mod trash;
+mod wanted;
 mod writer;
 
 pub use config::Config;
@@ -92,6 +96,7 @@ pub async fn run(
     let (owner, left) = start::owner(&config, &scratch).await?;
 
     let outputs = outputs::Outputs::default();
+    let lists: Arc<wanted::KnownLists<serve::Holding>> = Arc::default();
     let logs = logs::Logs::default();
     let progress = progress::Progress::default();
     let neighbours = Arc::new(match config.fetch_from_neighbours {
@@ -102,24 +107,30 @@ pub async fn run(
     let start::StoredChunks { membership, chunks, room, scrub } = start::stored_chunks(&config, &scratch).await?;
     let service = serve::TransferService {
         worker: node.worker,
+        root: scratch.root().to_path_buf(),
         outputs: outputs.clone(),
+        lists: lists.clone(),
         logs: logs.clone(),
         chunks: chunks.clone(),
         membership: membership.clone(),
     };
     let transfers = transfers::Transfers::start().map_err(Error::System)?;
+    let fetcher = Arc::new(fetch::Fetcher::new(config.access.clone(), config.fetch_timeout));
     let staging = Arc::new(staging::Staging {
-        worker: node.worker,
         scratch: scratch.clone(),
-        outputs: outputs.clone(),
-        fetcher: fetch::Fetcher::new(config.access.clone(), config.fetch_timeout),
+        find: find_places::FindPlaces {
+            worker: node.worker,
+            outputs: outputs.clone(),
+            neighbours,
+            fetcher: fetcher.clone(),
+        },
+        fetcher,
         replicas: replicas::Replicas {
             chunks: chunks.clone(),
             access: config.access.clone(),
             progress_deadline: config.fetch_timeout,
         },
         seen: Arc::default(),
-        neighbours,
         storage: StorageCalls::new(config.storage_timeout).on(config.outputs.clone()),
     });
     let parts = node::Parts {
@@ -133,6 +144,7 @@ pub async fn run(
         membership: membership.clone(),
         transfers: transfers.handle(),
         outputs,
+        lists,
         logs,
         progress: progress.clone(),
         room: room.clone(),

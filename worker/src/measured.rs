@@ -5,39 +5,58 @@ use crate::error::Error;
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::Logs;
 use crate::membership::Membership;
-use crate::outputs::Outputs;
+use crate::outputs::{Held, Outputs, Spooled};
 use crate::scratch::Scratch;
 use crate::serve::TransferService;
+use crate::wanted::WantedOutputs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use windrow_model::{AttemptId, Epoch, Failure, Incarnation, JobId, Segment, SegmentRef, StageId, TaskId, WorkerId};
+use windrow_format::block::{HEADER_BYTES, Header};
+use windrow_format::codec::Codec;
+use windrow_format::shuffle::Segments;
+use windrow_format::stage_index::OutputImage;
+use windrow_model::{AttemptId, Epoch, Failure, Incarnation, JobId, StageId, TaskId, TaskReport, WorkerId};
 use windrow_net::{Access, Role, Server};
 
-/// A worker that has finished one attempt, whose output others fetch.
+/// A worker whose finished attempts have written outputs that others fetch.
 pub struct Offer {
     service: TransferService,
 }
 
 impl Offer {
-    /// Makes an output of `bytes` bytes in `folder`.
-    pub fn new(folder: &Path, bytes: u64) -> Result<Offer, Error> {
+    /// Makes outputs of one segment each, `bytes` bytes together, in a spool in `folder`: a stage for each length of segments
+    /// in `segment_bytes`, which is the number of the stage.
+    pub fn new(folder: &Path, bytes: u64, segment_bytes: &[u32]) -> Result<Offer, Error> {
         let scratch = Arc::new(Scratch::open(folder)?);
         let outputs = Outputs::default();
-        let place = scratch.attempt(&attempt());
-        let path = place.edge(0);
-        let failed = |source| Error::DataDir { path: path.clone(), source };
-        std::fs::create_dir_all(place.outputs()).map_err(failed)?;
-        let mut file = std::io::BufWriter::new(std::fs::File::create(&path).map_err(failed)?);
-        (0..bytes / 8).try_for_each(|n| file.write_all(&n.to_le_bytes())).map_err(failed)?;
-        file.flush().map_err(failed)?;
-        outputs.insert(attempt(), place);
-        let chunks = Chunks::new(scratch.clone());
+        for length in segment_bytes {
+            let file: Arc<Path> = scratch.root().join(format!("spool-{length}")).into();
+            let failed = |source| Error::DataDir { path: file.to_path_buf(), source };
+            let mut spool = std::io::BufWriter::new(std::fs::File::create(&file).map_err(failed)?);
+            let stored_length = length - HEADER_BYTES as u32;
+            let (codec, raw_length, records) = (Codec::None, stored_length, 1);
+            let mut segments = Segments::default();
+            segments.add(0, &Header { codec, raw_length, stored_length, records, sorted: false, digest: 0 });
+            let image = segments.image_bytes();
+            let mut pattern = vec![7; *length as usize];
+            pattern.extend(segments.tail());
+            for attempt in attempts(bytes, *length) {
+                spool.write_all(&pattern).map_err(failed)?;
+                let base = u64::from(attempt.task.index) * image;
+                let image = OutputImage { file: file.clone(), base, length: image };
+                let spooled = vec![Spooled { output: 0, image }];
+                outputs.insert(attempt, Held::new(scratch.attempt(&attempt), &TaskReport::default(), spooled));
+            }
+            spool.flush().map_err(failed)?;
+        }
+        let (worker, root) = (scratch.worker(), scratch.root().to_path_buf());
+        let (lists, logs) = (Arc::default(), Logs::default());
         let membership = Arc::new(Membership::open(&scratch)?);
-        let logs = Logs::default();
-        Ok(Offer { service: TransferService { worker: scratch.worker(), outputs, logs, chunks, membership } })
+        let chunks = Chunks::new(scratch);
+        Ok(Offer { service: TransferService { worker, root, outputs, lists, logs, chunks, membership } })
     }
 
     /// The id of the worker that holds the segments.
@@ -52,22 +71,18 @@ impl Offer {
     }
 }
 
-/// Fetches the output of an [`Offer`] in segments of `segment_bytes` bytes.
-pub async fn fetch(address: &str, worker: WorkerId, bytes: u64, segment_bytes: u64, to: &Path) -> Result<(), Failure> {
-    let segment = |n: u64| {
-        let offset = n * segment_bytes;
-        let length = segment_bytes.min(bytes - offset);
-        let segment = Segment { partition: n as u32, offset, length, records: 1, raw_length: length, digest: 0 };
-        SegmentRef { worker, attempt: attempt(), output: 0, segment }
-    };
-    let segments: Vec<SegmentRef> = (0..bytes.div_ceil(segment_bytes)).map(segment).collect();
+/// Fetches the outputs of an [`Offer`] whose segments have this length.
+pub async fn fetch(address: &str, worker: WorkerId, bytes: u64, segment_bytes: u32, to: &Path) -> Result<(), Failure> {
+    let wanted = WantedOutputs::new(worker, 0, 1, attempts(bytes, segment_bytes).collect());
     let fetcher = Fetcher::new(Access::default(), Duration::from_secs(30));
-    fetcher.fetch(address, &segments, to).await.map_err(|e| match e {
+    fetcher.fetch(address, &wanted, 0, to).await.map(drop).map_err(|e| match e {
         FetchError::Lost(_, failure) | FetchError::Disk(failure) => failure,
     })
 }
 
-fn attempt() -> AttemptId {
-    let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(0), index: 0 };
-    AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }
+fn attempts(bytes: u64, segment_bytes: u32) -> impl Iterator<Item = AttemptId> {
+    (0..bytes.div_ceil(u64::from(segment_bytes)) as u32).map(move |index| {
+        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(segment_bytes), index };
+        AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }
+    })
 }

@@ -4,14 +4,14 @@
 //! on with its address. Containers of one machine have file systems of their own, so the folder must hold the worker's
 //! id before it is trusted. Nothing here fails: files that cannot be found or read are fetched.
 
-use crate::scratch::{self, AttemptFolder};
+use crate::scratch;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::regular_file;
-use windrow_model::{AttemptId, Home, SegmentRef, WorkerId};
-use windrow_proto::convert::path_to_bytes;
+use windrow_format::stage_index::OutputImage;
+use windrow_model::{Home, WorkerId};
+use windrow_proto::convert::path_from_bytes;
 use windrow_proto::v1;
 
 /// Changes with every boot, and is the same in all containers.
@@ -24,25 +24,6 @@ pub(crate) struct Whereabouts {
     pub address: String,
     /// Present if it lets others use its files in place.
     pub home: Option<Home>,
-}
-
-/// Shuffle files that were found; each holds many segments.
-#[derive(Debug, Default)]
-pub(crate) struct Files(HashMap<(AttemptId, u32), Vec<u8>>);
-
-impl Files {
-    /// The segment's location in its file, which is looked up once.
-    pub(crate) fn place(
-        &mut self,
-        segment: &SegmentRef,
-        find: impl FnOnce() -> Option<PathBuf>,
-    ) -> Option<v1::LocalSegment> {
-        let path = match self.0.entry((segment.attempt, segment.output)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(path_to_bytes(&find()?)),
-        };
-        Some(v1::LocalSegment { path: path.clone(), offset: segment.segment.offset })
-    }
 }
 
 /// Which workers are neighbours.
@@ -66,29 +47,36 @@ impl Neighbours {
         Some(Home { machine: self.machine.clone()?, folder })
     }
 
-    /// The location of these segments of a worker, if it is a neighbour and all of them can be read. Reads the file
-    /// system.
-    pub(crate) fn locate<'s>(
+    /// Where the outputs lie that a neighbour with this data folder has located, if all their files can be read. `outputs` is
+    /// the number of outputs that were asked for. Reads the file system.
+    pub(crate) fn images(
         &self,
-        worker: WorkerId,
         home: &Home,
-        segments: impl Iterator<Item = &'s SegmentRef>,
-    ) -> Option<Vec<v1::LocalSegment>> {
-        if !self.is_neighbour(worker, home) {
+        reply: v1::LocateOutputsReply,
+        outputs: usize,
+    ) -> Option<Vec<OutputImage>> {
+        let v1::LocateOutputsReply { files, file, base, length, .. } = reply;
+        if [file.len(), base.len(), length.len()] != [outputs; 3] {
             return None;
         }
-        let mut files = Files::default();
-        segments
-            .map(|segment| {
-                files.place(segment, || {
-                    let path = AttemptFolder::below(&home.folder, &segment.attempt).edge(segment.output);
-                    rustix::fs::access(&path, rustix::fs::Access::READ_OK).ok().map(|()| path)
-                })
-            })
-            .collect()
+        let readable = |bytes: Vec<u8>| {
+            let path = path_from_bytes(bytes, "files").ok()?;
+            // Nothing outside of the neighbour's folder is opened on its word.
+            let is_below = path.components().all(|part| matches!(part, Component::Normal(_)));
+            let path = home.folder.join(path);
+            (is_below && rustix::fs::access(&path, rustix::fs::Access::READ_OK).is_ok()).then(|| Arc::from(path))
+        };
+        let files: Vec<Arc<Path>> = files.into_iter().map(readable).collect::<Option<_>>()?;
+        let none: Arc<Path> = Path::new("").into();
+        let images = file.into_iter().zip(base).zip(length).map(|((file, base), length)| match file.checked_sub(1) {
+            None => Some(OutputImage { file: none.clone(), base: 0, length: 0 }),
+            Some(at) => Some(OutputImage { file: files.get(at as usize)?.clone(), base, length }),
+        });
+        images.collect()
     }
 
-    fn is_neighbour(&self, worker: WorkerId, home: &Home) -> bool {
+    /// Whether a worker whose data folder should be there is on this machine. Reads the file system once.
+    pub(crate) fn is_neighbour(&self, worker: WorkerId, home: &Home) -> bool {
         if self.machine.as_ref() != Some(&home.machine) {
             return false;
         }
@@ -107,53 +95,58 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
     use std::fs;
-    use windrow_model::Segment;
-    use windrow_sim::samples::attempt;
 
-    fn segment(worker: WorkerId, n: u32, offset: u64) -> SegmentRef {
-        let segment = Segment { partition: 0, offset, length: 3, records: 1, raw_length: 3, digest: 0 };
-        SegmentRef { worker, attempt: attempt(1, n), output: 0, segment }
-    }
-
-    fn finished(scratch: &Scratch, n: u32) {
-        let folder = scratch.attempt(&attempt(1, n));
-        fs::create_dir_all(folder.outputs()).unwrap();
-        fs::write(folder.edge(0), "abcdef").unwrap();
+    fn reply(files: &[&str]) -> v1::LocateOutputsReply {
+        v1::LocateOutputsReply {
+            files: files.iter().map(|file| file.as_bytes().to_vec()).collect(),
+            file: vec![1, 0, files.len() as u32],
+            base: vec![0, 0, 7],
+            length: vec![3, 0, 4],
+            ..v1::LocateOutputsReply::default()
+        }
     }
 
     #[test]
     fn only_files_of_a_neighbour_are_found() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (scratch, stranger) = (Scratch::open(folder.path()).unwrap(), Scratch::open(other.path()).unwrap());
-        finished(&scratch, 0);
-        finished(&stranger, 0);
+        fs::write(scratch.root().join("jobs/a"), "abc").unwrap();
+        fs::write(scratch.root().join("jobs/b"), "0123456789a").unwrap();
         let worker = scratch.worker();
         let neighbours = Neighbours::here();
         let home = neighbours.home(scratch.root().to_path_buf()).expect("Linux names every boot");
-        let locate = |home: &Home, wanted: &[SegmentRef]| Neighbours::here().locate(worker, home, wanted.iter());
+        assert!(neighbours.is_neighbour(worker, &home));
+        let images = |reply| neighbours.images(&home, reply, 3);
 
-        let found = locate(&home, &[segment(worker, 0, 3), segment(worker, 0, 0)]).unwrap();
-        assert_eq!(found.iter().map(|s| s.offset).collect::<Vec<_>>(), [3, 0]);
-        assert_eq!(found[0].path, path_to_bytes(&scratch.attempt(&attempt(1, 0)).edge(0)));
+        let found = images(reply(&["jobs/a", "jobs/b"])).unwrap();
+        let place = |image: &OutputImage| (image.file.to_path_buf(), image.base, image.length);
+        let jobs = scratch.root().join("jobs");
+        assert_eq!(
+            found.iter().map(place).collect::<Vec<_>>(),
+            [(jobs.join("a"), 0, 3), (PathBuf::new(), 0, 0), (jobs.join("b"), 7, 4),]
+        );
+        assert_eq!(images(reply(&["jobs/a", "jobs/c"])), None, "one of them is not there");
+        for outside in ["/etc/hostname", "../b", "jobs/../../b"] {
+            assert_eq!(images(reply(&["jobs/a", outside])), None, "{outside}");
+        }
+        assert_eq!(neighbours.images(&home, reply(&["jobs/a"]), 2), None);
+        assert_eq!(images(v1::LocateOutputsReply { file: vec![1, 0, 9], ..reply(&["jobs/a"]) }), None);
 
-        assert_eq!(locate(&home, &[segment(worker, 0, 0), segment(worker, 1, 0)]), None, "one of them is not there");
+        let is_neighbour = |home: &Home| Neighbours::here().is_neighbour(worker, home);
         let elsewhere = Home { machine: "another".into(), ..home.clone() };
-        assert_eq!(locate(&elsewhere, &[segment(worker, 0, 0)]), None);
         let of_another = Home { folder: stranger.root().to_path_buf(), ..home.clone() };
-        assert_eq!(locate(&of_another, &[segment(worker, 0, 0)]), None, "the folder is another worker's");
         let unseen = Home { folder: "/nowhere".into(), ..home.clone() };
-        assert_eq!(locate(&unseen, &[segment(worker, 0, 0)]), None);
-        assert_eq!(Neighbours::default().locate(worker, &home, [segment(worker, 0, 0)].iter()), None);
+        assert!(is_neighbour(&home) && ![elsewhere, of_another, unseen].iter().any(is_neighbour));
+        assert!(!Neighbours::default().is_neighbour(worker, &home));
     }
 
     #[test]
     fn moved_neighbour_is_probed_again() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (scratch, stranger) = (Scratch::open(folder.path()).unwrap(), Scratch::open(other.path()).unwrap());
-        finished(&scratch, 0);
         let (worker, neighbours) = (scratch.worker(), Neighbours::here());
         let home = |scratch: &Scratch| neighbours.home(scratch.root().to_path_buf()).unwrap();
-        let is_found = |home| neighbours.locate(worker, &home, [segment(worker, 0, 0)].iter()).is_some();
+        let is_found = |home| neighbours.is_neighbour(worker, &home);
         assert!(!is_found(home(&stranger)));
         assert!(is_found(home(&scratch)));
         assert!(!is_found(home(&stranger)));

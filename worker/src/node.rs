@@ -7,23 +7,29 @@
 mod act;
 mod chunks;
 mod room;
+mod shuffle;
 
 use crate::artifacts::Artifacts;
 use crate::deletions::Deletions;
 use crate::disk_space::Room;
 use crate::error::Error;
-use crate::executor::{self, Left, Spawner};
+use crate::executor::{self, Left, Notice, Spawner};
 use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::membership::Membership;
 use crate::neighbours::Whereabouts;
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, Spooled};
 use crate::progress::Progress;
 use crate::publish::{PublishedParts, check_shared};
+use crate::recovered_outputs::Recovered;
 use crate::replicas::Sources;
+use crate::report_log::ReportLog;
 use crate::scratch::Scratch;
+use crate::serve::Holding;
 use crate::session::{self, Up};
 use crate::staging::{Staged, Staging};
+use crate::tables::Tables;
+use crate::wanted::KnownLists;
 use prost::Message;
 use std::collections::HashMap;
 use std::future::Future;
@@ -37,7 +43,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_attempts::{Attempts, Event, Needs, Report};
-use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Task, TaskReport, WorkerId};
+use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Port, Task, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
 use windrow_store::StorageCalls;
 
@@ -59,6 +65,8 @@ pub(crate) struct Parts {
     pub scratch: Arc<Scratch>,
     pub membership: Arc<Membership>,
     pub outputs: Outputs,
+    /// Lists of outputs that peers want.
+    pub lists: Arc<KnownLists<Holding>>,
     pub logs: Logs,
     pub progress: Progress,
     pub room: Room,
@@ -72,6 +80,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 enum Mail {
     Attempt(Event),
+    Executor(Notice),
     Staged(AttemptId, Staged),
     /// The parts of an attempt are published.
     Published(AttemptId, PublishedParts),
@@ -94,6 +103,10 @@ struct Job {
     executor: Option<executor::Handle>,
     /// Executors that ended or were replaced: their processes end before the job's files are removed.
     gone: Vec<executor::Handle>,
+    /// The places of outputs that the executor knows, by their ids.
+    told_places: HashMap<Port, u64>,
+    /// The log of its finished attempts.
+    reports: Arc<ReportLog>,
 }
 
 /// A task that writes into an attempt's folder: it stages inputs or clears outputs.
@@ -115,6 +128,12 @@ pub(crate) struct Node {
     /// Channel to the coordinator, from the beginning of the registration on.
     outgoing: Option<session::Outgoing>,
     peers: Arc<HashMap<WorkerId, Whereabouts>>,
+    /// Tables of outputs that came in this session.
+    tables: Tables,
+    /// Outputs in spools of attempts that are about to be served.
+    in_spool: HashMap<AttemptId, shuffle::InSpool>,
+    /// The same of attempts of earlier incarnations.
+    recovered: HashMap<AttemptId, Vec<Spooled>>,
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
@@ -144,7 +163,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node that holds only the finished outputs of earlier incarnations.
-    pub(crate) fn new(parts: Parts, staging: Arc<Staging>, kept: Vec<(AttemptId, TaskReport)>) -> Node {
+    pub(crate) fn new(parts: Parts, staging: Arc<Staging>, kept: Vec<Recovered>) -> Node {
         let (post, mail) = mpsc::unbounded_channel();
         let mut node = Node {
             artifacts: Arc::new(Artifacts::new(parts.scratch.clone())),
@@ -154,6 +173,9 @@ impl Node {
             session: None,
             outgoing: None,
             peers: Arc::default(),
+            tables: Tables::default(),
+            in_spool: HashMap::new(),
+            recovered: HashMap::new(),
             jobs: HashMap::new(),
             stagings: HashMap::new(),
             staged: HashMap::new(),
@@ -171,7 +193,8 @@ impl Node {
             last_removal: None,
             revision: 0,
         };
-        for (attempt, report) in kept {
+        for Recovered { attempt, report, spooled } in kept {
+            node.recovered.insert(attempt, spooled);
             node.step(Event::Kept(attempt, report));
         }
         node
@@ -261,12 +284,8 @@ impl Node {
     fn handle_mail(&mut self, mail: Mail) {
         self.send_chunk_news();
         match mail {
-            Mail::Attempt(event) => {
-                if let Some(mut event) = self.look_at_chunks_first(event) {
-                    self.name_place(&mut event);
-                    self.step(event)
-                }
-            }
+            Mail::Attempt(event) => self.step(event),
+            Mail::Executor(notice) => self.handle_notice(notice),
             Mail::ChunksLookedAt(event) => self.step(*event),
             Mail::Published(attempt, parts) => {
                 self.published.insert(attempt, parts);
@@ -327,6 +346,7 @@ impl Node {
     /// Registration: the coordinator gets the inventory, and every later event.
     fn send_inventory(&mut self, outgoing: session::Outgoing, unjoined: Vec<Digest>) {
         self.peers = Arc::default();
+        self.tables.clear();
         let send = |inventory| {
             let message = Some(from_worker::Message::Inventory(inventory));
             let _ = outgoing.send(v1::FromWorker { message });
@@ -390,6 +410,7 @@ impl Node {
                 }
             }
         }
+        self.learn_tables(assign.tables);
         let Some(wire) = assign.task else { return };
         let named = wire.attempt.clone().and_then(|w| AttemptId::try_from(w).ok());
         let accepted = Task::try_from(wire).map_err(Failure::from).and_then(|task| {
@@ -423,7 +444,14 @@ impl Node {
             self.step(Event::JobDropped(id));
         }
         let folder = self.parts.scratch.job(incarnation, id);
-        self.jobs.entry(id).or_insert(Job { folder, executor: None, gone: Vec::new(), setup });
+        self.jobs.entry(id).or_insert_with(|| Job {
+            reports: shuffle::reports(&folder),
+            folder,
+            executor: None,
+            gone: Vec::new(),
+            told_places: HashMap::new(),
+            setup,
+        });
     }
 
     fn check_staging(&mut self, check: v1::CheckStaging) {

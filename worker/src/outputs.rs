@@ -1,32 +1,120 @@
-//! The finished attempts that peers may fetch from, with the location of their files.
+//! The finished attempts whose outputs tasks may read, and where each output lies.
 //!
-//! The node writes it, the services read it. It holds an attempt from its end until it is revoked or its job is
-//! dropped.
+//! The node writes it; staging and the services read it. It holds an attempt from its end until it is revoked or its job is
+//! dropped. An output is an image (see `windrow_format::shuffle`): in a file of its own in the attempt's folder, or in the
+//! spool of the executor that wrote it.
 
 use crate::scratch::AttemptFolder;
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use windrow_model::{AttemptId, JobId};
+use windrow_format::stage_index::OutputImage;
+use windrow_model::{AttemptId, Code, Failure, JobId, OutputReport, TaskReport};
+
+/// An output in the spool of an executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spooled {
+    /// Index of the output.
+    pub output: u32,
+    /// Where it lies.
+    pub image: OutputImage,
+}
+
+/// The outputs of one finished attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    folder: AttemptFolder,
+    /// Outputs with records, ascending.
+    written: Vec<u32>,
+    spooled: Vec<Spooled>,
+}
+
+impl Held {
+    /// The outputs of this report, of which some lie in a spool and the others in this folder.
+    pub(crate) fn new(folder: AttemptFolder, report: &TaskReport, spooled: Vec<Spooled>) -> Held {
+        let written = (0u32..).zip(&report.outputs).filter_map(|(i, output)| match output {
+            OutputReport::Edge(edge) => (!edge.is_empty()).then_some(i),
+            OutputReport::Broadcast(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
+        });
+        Held { folder, written: written.collect(), spooled }
+    }
+
+    /// Whether it has written anything for other tasks.
+    pub(crate) fn has_outputs(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// Its outputs in a spool.
+    pub(crate) fn into_spooled(self) -> Vec<Spooled> {
+        self.spooled
+    }
+
+    /// Where an output lies; an image without bytes if it has no records. Looks at its file if it has one of its own.
+    ///
+    /// # Errors
+    /// The file is gone or cannot be looked at.
+    pub(crate) fn image(&self, output: u32) -> std::io::Result<OutputImage> {
+        if let Some(spooled) = self.spooled.iter().find(|spooled| spooled.output == output) {
+            return Ok(spooled.image.clone());
+        }
+        if !self.written.contains(&output) {
+            return Ok(OutputImage { file: Path::new("").into(), base: 0, length: 0 });
+        }
+        let file = self.folder.edge(output);
+        let length = fs::symlink_metadata(&file)?.len();
+        Ok(OutputImage { file: file.into(), base: 0, length })
+    }
+}
 
 /// Finished attempts by their full id, so that an older incarnation's attempt is another one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outputs(Arc<RwLock<HashMap<AttemptId, AttemptFolder>>>);
+pub(crate) struct Outputs(Arc<RwLock<HashMap<AttemptId, Held>>>);
 
 impl Outputs {
-    /// Peers get this attempt's segments from now on.
-    pub(crate) fn insert(&self, attempt: AttemptId, folder: AttemptFolder) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(attempt, folder);
+    /// Tasks get this attempt's outputs from now on.
+    pub(crate) fn insert(&self, attempt: AttemptId, held: Held) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(attempt, held);
     }
-    /// Peers no longer get them.
-    pub(crate) fn remove(&self, attempt: &AttemptId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(attempt);
+    /// Tasks no longer get them.
+    pub(crate) fn remove(&self, attempt: &AttemptId) -> Option<Held> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(attempt)
     }
     /// Removes all attempts of a job.
     pub(crate) fn remove_job(&self, job: JobId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| id.task.job != job);
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|id, _| id.task.job != job);
+        // Nothing is left of a job with many tasks.
+        held.shrink_to_fit();
     }
-    /// The location of a finished attempt's files.
-    pub(crate) fn get(&self, attempt: &AttemptId) -> Option<AttemptFolder> {
+    /// Whether this attempt's outputs are here.
+    pub(crate) fn has(&self, attempt: &AttemptId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(attempt)
+    }
+    fn get(&self, attempt: &AttemptId) -> Option<Held> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(attempt).cloned()
+    }
+
+    /// Where one output of each of these attempts lies, in their order. Reads the file system.
+    ///
+    /// # Errors
+    /// The position of the first attempt whose output is not here.
+    pub(crate) fn locate(
+        &self,
+        attempts: impl Iterator<Item = AttemptId>,
+        output: u32,
+    ) -> Result<Vec<OutputImage>, (u32, Failure)> {
+        let mut images: Vec<OutputImage> = Vec::new();
+        for (at, attempt) in (0u32..).zip(attempts) {
+            let Some(held) = self.get(&attempt) else {
+                let what = format!("attempt {attempt} is not on this worker any more");
+                return Err((at, Failure::new(Code::StaleAttempt, what)));
+            };
+            let image = held.image(output).map_err(|e| {
+                (at, Failure::new(Code::FetchFailed, format!("cannot read output {output} of {attempt}: {e}")))
+            })?;
+            images.push(image);
+        }
+        Ok(images)
     }
 }

@@ -1,90 +1,128 @@
 //! Recovers finished outputs of earlier incarnations.
 //!
-//! An attempt's report lies beside its shuffle files. The next incarnation of the worker finds it, checks that the
-//! shuffle files are complete by their indexes (blocks carry their own checksums, which readers check), and offers it
-//! to the coordinator. Nothing is synced: after a power cut a file may be torn, which is detected, and the task reruns.
+//! The log of a job (`report_log.rs`) says which attempts have finished and where their outputs lie. The next incarnation of
+//! the worker checks that the images are complete by their indexes (blocks carry their own checksums, which readers check),
+//! and offers the attempts to the coordinator. Nothing is synced: after a power cut an image may be torn, which is detected,
+//! and the task reruns.
 
+use crate::outputs::{Held, Spooled};
+use crate::report_log::{self, KeptReport, ReportLog};
 use crate::scratch::{AttemptFolder, Scratch};
-use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use windrow_format::checksum::crc32c;
-use windrow_format::durable::{self, Durability};
-use windrow_format::regular_file;
-use windrow_format::{names, shuffle};
-use windrow_model::{AttemptId, JobId, OutputReport, Segment, TaskReport};
-use windrow_proto::v1;
+use windrow_format::stage_index::OutputImage;
+use windrow_format::{regular_file, shuffle};
+use windrow_model::{AttemptId, EdgeReport, JobId, OutputReport, TaskReport, total};
 
-const REPORT: &str = "report";
-/// Upper bound on the size of a report.
-const REPORT_BYTES_MAX: u64 = 256 << 20;
+/// A finished attempt of an earlier incarnation.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Recovered {
+    pub attempt: AttemptId,
+    pub report: TaskReport,
+    /// Its outputs that lie in a spool.
+    pub spooled: Vec<Spooled>,
+}
 
 /// Whether a later incarnation could offer this. It could not offer parts of outputs, which are placed within one
 /// incarnation or not at all. A task without records is rerun sooner than its report is written.
 pub(crate) fn is_worth_keeping(report: &TaskReport) -> bool {
-    report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(segments) if !segments.is_empty()))
-}
-
-/// Writes the report into the attempt's folder, atomically.
-pub(crate) fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result<()> {
-    let body = v1::AttemptDone { attempt: Some(attempt.into()), report: Some(report.into()) }.encode_to_vec();
-    let mut bytes = crc32c(&body).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    durable::write_private(&folder.join(REPORT), &bytes, Durability::NoSync)
+    report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(edge) if !edge.is_empty()))
 }
 
 /// Finished attempts of earlier incarnations, moved back to where they are served from.
 ///
-/// Registration waits for this. So only folders with the names of an incarnation, a job and an attempt are entered:
-/// files that programs of jobs left beside them are not visited, however many there are.
-pub(crate) fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
+/// Registration waits for this. So only folders with the names of an incarnation and a job are entered: files that programs
+/// of jobs left beside them are not visited, however many there are.
+pub(crate) fn restore(scratch: &Scratch) -> Vec<Recovered> {
     if scratch.is_copy() {
         return Vec::new();
     }
     let is_incarnation = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
     let is_job = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<JobId>().is_ok());
     let incarnations = scratch.set_aside_incarnations().into_iter().flat_map(|folder| folders(folder, is_incarnation));
-    let jobs = incarnations.flat_map(|incarnation| folders(incarnation, is_job));
-    let attempts = jobs.flat_map(|job| folders(job, names::is_attempt_folder));
-    attempts.filter_map(|folder| restore_one(scratch, AttemptFolder::at(folder))).collect()
+    incarnations
+        .flat_map(|incarnation| folders(incarnation, is_job))
+        .flat_map(|job| restore_job(scratch, &job))
+        .collect()
 }
 
-fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, TaskReport)> {
-    let (attempt, report) = read(&folder.path().join(REPORT))?;
-    let home = scratch.attempt(&attempt);
-    let whole = || {
-        let mut edges = (0u32..).zip(&report.outputs).filter_map(|(i, o)| match o {
-            OutputReport::Edge(segments) => Some((i, segments)),
-            OutputReport::Broadcast(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
-        });
-        edges.all(|(i, segments)| {
-            // A task without records for an output may have written no file.
-            segments.is_empty()
-                || shuffle::read_index_of(&folder.edge(i))
-                    .is_ok_and(|found| found.iter().map(place).eq(segments.iter().map(place)))
+/// The attempts of one job in a folder that was moved away.
+fn restore_job(scratch: &Scratch, aside: &Path) -> Vec<Recovered> {
+    let kept = report_log::read(&Scratch::reports_in(aside));
+    let whole: BTreeMap<AttemptId, (KeptReport, TaskReport)> = kept
+        .into_iter()
+        .filter_map(|(attempt, kept)| {
+            let report = TaskReport::try_from(kept.report.clone()?).ok()?;
+            is_whole(aside, &attempt, &kept, &report).then_some((attempt, (kept, report)))
         })
-    };
-    let moved = whole()
-        && scratch.make_folders(home.path().parent()?).is_ok()
-        && fs::rename(folder.path(), home.path()).is_ok();
-    moved.then_some((attempt, report))
-}
-
-fn read(path: &Path) -> Option<(AttemptId, TaskReport)> {
-    let bytes = regular_file::read(path, REPORT_BYTES_MAX).ok()?;
-    let (sum, body) = bytes.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*sum) != crc32c(body) {
-        return None;
+        .collect();
+    let Some(first) = whole.keys().next().copied() else { return Vec::new() };
+    // All attempts of a folder are of one job and one incarnation, which its path says.
+    let home = scratch.job(first.incarnation, first.task.job);
+    if scratch.make_folders(&home).is_err() {
+        return Vec::new();
     }
-    let done = v1::AttemptDone::decode(body).ok()?;
-    Some((AttemptId::try_from(done.attempt?).ok()?, TaskReport::try_from(done.report?).ok()?))
+    let generations: BTreeSet<u64> =
+        whole.values().filter(|(kept, _)| !kept.spooled.is_empty()).map(|(kept, _)| kept.generation).collect();
+    let moved = |generation: &u64| {
+        fs::rename(Scratch::spool_in(aside, *generation), Scratch::spool_in(&home, *generation)).is_ok()
+    };
+    let spools: BTreeSet<u64> = generations.into_iter().filter(moved).collect();
+    let log = ReportLog::at(Scratch::reports_in(&home));
+    let mut recovered = Vec::new();
+    for (attempt, (kept, report)) in whole {
+        let is_spooled = |output: u32| kept.spooled.iter().any(|spooled| spooled.output == output);
+        let has_files = edges(&report).any(|(output, edge)| !edge.is_empty() && !is_spooled(output));
+        let here = (kept.spooled.is_empty() || spools.contains(&kept.generation))
+            && (!has_files || fs::rename(in_folder(aside, &attempt).path(), in_folder(&home, &attempt).path()).is_ok());
+        // Without its record the next incarnation would not find it again.
+        if here && (attempt.task.job, attempt.incarnation) == (first.task.job, first.incarnation) {
+            if let Err(e) = log.append(&kept) {
+                tracing::debug!("the report of {attempt} is not kept: {e}");
+            }
+            let spooled = spooled(&home, kept.generation, kept.spooled);
+            recovered.push(Recovered { attempt, report, spooled });
+        }
+    }
+    recovered
 }
 
-/// The digests of a report may differ from those of the file: some include what the attempt has read.
-fn place(segment: &Segment) -> Segment {
-    Segment { digest: 0, ..*segment }
+/// The outputs in the spool of an executor of this generation, in a job's folder.
+pub(crate) fn spooled(job: &Path, generation: u64, places: Vec<windrow_proto::v1::Spooled>) -> Vec<Spooled> {
+    let file: std::sync::Arc<Path> = Scratch::spool_in(job, generation).into();
+    let one = |place: windrow_proto::v1::Spooled| Spooled {
+        output: place.output,
+        image: OutputImage { file: file.clone(), base: place.offset, length: place.length },
+    };
+    places.into_iter().map(one).collect()
+}
+
+/// Whether the images of an attempt are complete and as its report says.
+fn is_whole(job: &Path, attempt: &AttemptId, kept: &KeptReport, report: &TaskReport) -> bool {
+    let held = Held::new(in_folder(job, attempt), report, spooled(job, kept.generation, kept.spooled.clone()));
+    edges(report).all(|(output, edge)| {
+        let Ok(OutputImage { file, base, length }) = held.image(output) else { return false };
+        edge.is_empty()
+            || regular_file::open(&file).is_ok_and(|file| {
+                shuffle::read_index_at(&file, base, length).is_ok_and(|segments| {
+                    total(segments.iter().map(|s| s.length)) == edge.bytes
+                        && total(segments.iter().map(|s| s.records)) == edge.records
+                })
+            })
+    })
+}
+
+fn edges(report: &TaskReport) -> impl Iterator<Item = (u32, &EdgeReport)> {
+    (0u32..).zip(&report.outputs).filter_map(|(i, output)| match output {
+        OutputReport::Edge(edge) => Some((i, edge)),
+        OutputReport::Broadcast(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
+    })
+}
+
+fn in_folder(job: &Path, attempt: &AttemptId) -> AttemptFolder {
+    AttemptFolder::at(job.join(windrow_format::names::attempt_folder(attempt)))
 }
 
 /// The folders with such names in a folder; links do not count.
@@ -100,46 +138,72 @@ mod tests {
     use windrow_format::block::Identity;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
+    use windrow_format::spool::Spool;
     use windrow_model::Counters;
+    use windrow_proto::v1;
     use windrow_sim::samples::attempt;
 
-    /// A finished attempt with one shuffle file, as an executor leaves it.
-    fn finished(scratch: &Scratch, n: u32) -> (AttemptId, TaskReport) {
+    /// A finished attempt with one output in a file or in the spool, as an executor leaves it.
+    fn finished(scratch: &Scratch, n: u32, spool: Option<&Spool>) -> (AttemptId, TaskReport) {
         let id = attempt(1, n);
         let folder = scratch.attempt(&id);
         fs::create_dir_all(folder.outputs()).unwrap();
         let mut writer = ShuffleWriter::create(&folder.edge(0), Identity::default(), Codec::None).unwrap();
         writer.push(0, b"key", b"value").unwrap();
-        let outputs = vec![OutputReport::Edge(writer.finish().unwrap())];
+        let outputs = vec![OutputReport::Edge(EdgeReport::of(&writer.finish().unwrap(), 1))];
         let report = TaskReport { outputs, counters: Counters::default(), run_ms: 5, inputs: 6 };
-        keep(folder.path(), id, report.clone()).unwrap();
+        let spooled = spool.map(|spool| {
+            let place = spool.append(&[&fs::read(folder.edge(0)).unwrap()]).unwrap().unwrap();
+            fs::remove_dir_all(folder.path()).unwrap();
+            v1::Spooled { output: 0, offset: place.offset, length: place.length }
+        });
+        let kept = KeptReport {
+            attempt: Some(id.into()),
+            report: Some(report.clone().into()),
+            generation: 3,
+            spooled: spooled.into_iter().collect(),
+        };
+        log(scratch).append(&kept).unwrap();
         (id, report)
+    }
+
+    fn job(scratch: &Scratch) -> PathBuf {
+        scratch.job(attempt(1, 0).incarnation, attempt(1, 0).task.job)
+    }
+
+    fn log(scratch: &Scratch) -> ReportLog {
+        ReportLog::at(Scratch::reports_in(&job(scratch)))
     }
 
     #[test]
     fn next_incarnation_recovers_only_whole_outputs() {
         let folder = tempfile::tempdir().unwrap();
-        let (whole, report, places) = {
+        let (whole, gone) = {
             let scratch = Scratch::open(folder.path()).unwrap();
-            let (whole, report) = finished(&scratch, 0);
-            let places: Vec<_> = (1..5).map(|n| scratch.attempt(&finished(&scratch, n).0)).collect();
-            (whole, report, places)
+            let spool = Spool::new(Scratch::spool_in(&job(&scratch), 3));
+            let whole = [finished(&scratch, 0, None), finished(&scratch, 1, Some(&spool))];
+            let gone: Vec<_> = (2..5).map(|n| finished(&scratch, n, None).0).collect();
+            let cut = |path: &Path| {
+                let bytes = fs::read(path).unwrap();
+                fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+            };
+            cut(&scratch.attempt(&gone[0]).edge(0));
+            fs::remove_file(scratch.attempt(&gone[1]).edge(0)).unwrap();
+            log(&scratch).append(&KeptReport { attempt: Some(gone[2].into()), ..KeptReport::default() }).unwrap();
+            let erased = finished(&scratch, 5, Some(&spool)).0;
+            let place = report_log::read(&Scratch::reports_in(&job(&scratch)))[&erased].spooled[0];
+            let place = windrow_format::spool::Place { offset: place.offset, length: place.length };
+            windrow_format::spool::erase(spool.path(), place).unwrap();
+            (whole, gone)
         };
-        let cut = |path: &Path| {
-            let bytes = fs::read(path).unwrap();
-            fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
-        };
-        cut(&places[0].edge(0));
-        cut(&places[1].path().join(REPORT));
-        fs::remove_file(places[2].path().join(REPORT)).unwrap();
-        fs::remove_file(places[3].edge(0)).unwrap();
-        let scratch = Scratch::open(folder.path()).unwrap();
-        assert_eq!(restore(&scratch), [(whole, report.clone())]);
-        scratch.sweep().unwrap();
-        assert!(scratch.attempt(&whole).edge(0).exists());
-        assert!(places.iter().all(|p| !p.path().exists()));
-        drop(scratch);
-        // And the incarnation after that.
-        assert_eq!(restore(&Scratch::open(folder.path()).unwrap()), [(whole, report)]);
+        for _ in 0..2 {
+            // And the incarnation after that.
+            let scratch = Scratch::open(folder.path()).unwrap();
+            let restored = restore(&scratch);
+            assert_eq!(restored.iter().map(|r| (r.attempt, r.report.clone())).collect::<Vec<_>>(), whole);
+            scratch.sweep().unwrap();
+            assert!(scratch.attempt(&whole[0].0).edge(0).exists() && restored[1].spooled[0].image.file.exists());
+            assert!(gone.iter().all(|id| !scratch.attempt(id).path().exists()));
+        }
     }
 }

@@ -10,7 +10,9 @@
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
 //! crumbs/        the current record of each executor; at a start, those of executors that died with the worker
-//! jobs/INCARNATION/JOB/ATTEMPT/             outputs, and inputs in `in/`; removed with the attempt
+//! jobs/INCARNATION/JOB/reports              finished attempts, for the next incarnation (`report_log.rs`)
+//! jobs/INCARNATION/JOB/spool-GENERATION     small outputs of one executor's attempts; removed with the job
+//! jobs/INCARNATION/JOB/ATTEMPT/             outputs, and inputs in `in/`; removed with the attempt, made when there are any
 //! ```
 //! A start moves files of earlier incarnations away at once. Finished outputs among them are recovered
 //! (`recovered_outputs.rs`); [`Scratch::sweep`] deletes the rest in the background, and never leaves its own root or
@@ -40,6 +42,10 @@ const ARTIFACTS: &str = "artifacts";
 const CHUNKS: &str = "chunks";
 const CRUMBS: &str = "crumbs";
 const JOBS: &str = "jobs";
+/// In a job's folder: the log of its finished attempts.
+const REPORTS: &str = "reports";
+/// In a job's folder: prefix of the names of spools.
+const SPOOL: &str = "spool-";
 /// Staged inputs, in an attempt's folder.
 const INPUTS: &str = "in";
 /// Folders that a sweep deletes.
@@ -179,6 +185,16 @@ impl Scratch {
     /// All files of a job in one incarnation.
     pub(crate) fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
         job_below(&self.root, incarnation, job)
+    }
+
+    /// The log of finished attempts in a job's folder.
+    pub(crate) fn reports_in(job: &Path) -> PathBuf {
+        job.join(REPORTS)
+    }
+
+    /// In a job's folder: the spool of the executor of this generation, which no other executor of the incarnation has.
+    pub(crate) fn spool_in(job: &Path, generation: u64) -> PathBuf {
+        job.join(format!("{SPOOL}{generation}"))
     }
 
     /// Moves all files of a job away, those of every incarnation: the same job may restart at once. Returns the folders

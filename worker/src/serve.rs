@@ -1,20 +1,25 @@
-//! Serves segments of finished attempts, logs and chunks to other processes.
+//! Serves outputs of finished attempts, logs and chunks to other processes.
 //!
 //! Files are read with pread in a blocking thread, about 1 MiB at a time, and only after the last megabyte was put into
 //! the stream: a slow reader costs this worker neither memory nor a thread. Callers are authorised before a call gets
 //! here.
 
+mod holdings;
 mod segments;
 
 use crate::chunks::Chunks;
 use crate::logs::Logs;
 use crate::membership::Membership;
 use crate::outputs::Outputs;
+use crate::wanted::{KnownLists, relative};
 use bytes::Bytes;
+pub(crate) use holdings::Holding;
 use segments::Served;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,7 +47,10 @@ const READER_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) struct TransferService {
     pub worker: WorkerId,
+    /// The data folder.
+    pub root: PathBuf,
     pub outputs: Outputs,
+    pub lists: Arc<KnownLists<Holding>>,
     pub logs: Logs,
     pub chunks: Chunks,
     pub membership: Arc<Membership>,
@@ -55,6 +63,46 @@ impl TransferService {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Served::new(self, others)
+    }
+}
+
+impl TransferService {
+    /// The outputs that a request names. `None` if their list is needed.
+    fn holding(&self, wanted: Option<v1::WantedOutputs>) -> Result<Option<Arc<Holding>>, Status> {
+        let wanted = wanted.ok_or_else(|| bad("no outputs are named"))?;
+        self.lists.get(wanted, self.worker).map_err(|e| to_status(&e.into()))
+    }
+
+    /// Where these outputs lie below the data folder. Reads the file system.
+    fn places(&self, holding: &Holding) -> v1::LocateOutputsReply {
+        let wanted = holding.wanted();
+        let images = match self.outputs.locate(wanted.attempts.iter().copied(), wanted.output) {
+            Ok(images) => images,
+            Err((failed, failure)) => {
+                return v1::LocateOutputsReply { failure: Some(failure.into()), failed, ..Default::default() };
+            }
+        };
+        let mut reply = v1::LocateOutputsReply::default();
+        let mut known: HashMap<&Path, u32> = HashMap::new();
+        for image in &images {
+            let file = match (image.length, known.get(&*image.file)) {
+                (0, _) => 0,
+                (_, Some(file)) => *file,
+                (_, None) => {
+                    // Every file of this worker lies there.
+                    let Some(path) = relative(&image.file, &self.root) else {
+                        return v1::LocateOutputsReply::default();
+                    };
+                    reply.files.push(path);
+                    known.insert(&image.file, reply.files.len() as u32);
+                    reply.files.len() as u32
+                }
+            };
+            reply.file.push(file);
+            reply.base.push(image.base);
+            reply.length.push(image.length);
+        }
+        reply
     }
 }
 
@@ -72,6 +120,17 @@ impl Transfer for TransferService {
     ) -> Result<Response<Self::FetchSegmentsStream>, Status> {
         let _ = request;
         Err(Status::unimplemented("this call is answered before it gets here"))
+    }
+
+    async fn locate_outputs(
+        &self,
+        request: Request<v1::LocateOutputsRequest>,
+    ) -> Result<Response<v1::LocateOutputsReply>, Status> {
+        let Some(holding) = self.holding(request.into_inner().wanted)? else {
+            return Ok(Response::new(v1::LocateOutputsReply { unknown: true, ..Default::default() }));
+        };
+        let service = self.clone();
+        Ok(Response::new(blocking(move || service.places(&holding)).await))
     }
 
     async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use windrow_attempts::{Event, Exit};
-use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, JobId};
+use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, JobId, TaskReport};
 use windrow_proto::v1::{self, from_executor, to_executor};
 use windrow_store::StorageCalls;
 
@@ -57,12 +57,25 @@ pub(crate) struct Plan {
 /// A command to an executor's supervisor.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Tells it where outputs lie, before the first task that reads them.
+    InPlace(Box<v1::OutputsInPlace>),
     /// With the chunk that the task reads, if it reads one.
     Run(AttemptId, Box<v1::RunTask>, Option<Box<Chunk>>),
     Cancel(AttemptId),
     Kill,
     /// Close the socket, which asks the executor to end, and kill it if it does not.
     Close,
+}
+
+/// What an executor does, for the node.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// An event of attempts as it is.
+    Event(Event),
+    /// An attempt is done. `spooled`: the outputs that lie in the executor's spool.
+    Done { generation: u64, attempt: AttemptId, report: TaskReport, spooled: Vec<v1::Spooled> },
+    /// An attempt has failed. `lost`: the output that it could not read, of an attempt whose incarnation is not known.
+    Failed { generation: u64, attempt: AttemptId, failure: Failure, lost: Option<(AttemptId, u32)> },
 }
 
 /// A requested executor; dropping this kills it.
@@ -98,7 +111,7 @@ pub(crate) fn start(
     log: SharedLog,
     watch: Watch,
     plan: impl Future<Output = Result<Plan, Failure>> + Send + 'static,
-    events: impl Fn(Event) + Send + Sync + 'static,
+    events: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Handle {
     let (commands, queue) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
@@ -109,12 +122,13 @@ pub(crate) fn start(
         let (mut process, sender, receiver, mut overdue) = match supervisor.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
-                return (supervisor.events)(Event::ExecutorNotStarted { job, generation, failure, killed });
+                let event = Event::ExecutorNotStarted { job, generation, failure, killed };
+                return (supervisor.events)(Notice::Event(event));
             }
         };
-        (supervisor.events)(Event::ExecutorReady { job, generation });
+        (supervisor.events)(Notice::Event(Event::ExecutorReady { job, generation }));
         let exit = supervisor.serve(&mut process, sender, receiver, &mut overdue).await;
-        (supervisor.events)(Event::ExecutorEnded { job, generation, exit });
+        (supervisor.events)(Notice::Event(Event::ExecutorEnded { job, generation, exit }));
         // Its tasks continue elsewhere. Files that it may still write to are left alone until it is gone.
         process.gone().await;
     });
@@ -145,7 +159,7 @@ struct Supervisor<E> {
     killed_by_worker: bool,
 }
 
-impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
+impl<E: Fn(Notice) + Send + Sync + 'static> Supervisor<E> {
     /// Until the executor is ready.
     async fn begin(
         &mut self,

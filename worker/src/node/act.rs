@@ -8,14 +8,13 @@ use crate::finished_part;
 use crate::job::JobSetup;
 use crate::progress::Watch;
 use crate::publish::{PublishedParts, check_setup, publish};
-use crate::recovered_outputs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use windrow_attempts::{Action, Event, Report};
+use windrow_attempts::{Action, Event, Report, StageError};
 use windrow_model::{AttemptId, Chunk, Code, Escape, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;
@@ -63,7 +62,7 @@ impl Node {
             }
             Action::Remove(id) => {
                 self.began.remove(&id);
-                self.parts.outputs.remove(&id);
+                self.forget_outputs(id);
                 self.staged.remove(&id);
                 self.published.remove(&id);
                 let staging = self.stagings.remove(&id).into_iter().collect();
@@ -85,21 +84,6 @@ impl Node {
         self.post_later(grace, Event::CancelOverdue(id));
     }
 
-    /// Lets peers fetch from it, also in later incarnations of this worker.
-    fn serve(&mut self, id: AttemptId) {
-        let folder = self.parts.scratch.attempt(&id);
-        self.parts.outputs.insert(id, folder.clone());
-        if let Some(report) = self.attempts.report(id).filter(|r| recovered_outputs::is_worth_keeping(r)).cloned() {
-            self.background.spawn_blocking(move || {
-                // Without the report the task reruns if this process dies, and nothing else. If the attempt is gone
-                // meanwhile, so is its folder.
-                if let Err(e) = recovered_outputs::keep(folder.path(), id, report) {
-                    tracing::debug!("the report of {id} is not kept: {e}");
-                }
-            });
-        }
-    }
-
     fn stage(&mut self, task: Box<Task>) {
         let id = task.attempt;
         let answer = move |staged| match staged {
@@ -107,8 +91,15 @@ impl Node {
             Err(error) => Mail::Attempt(Event::StageFailed(id, error)),
         };
         let sources = self.sources.remove(&id).unwrap_or_default();
-        if let Some(staged) = self.staging.at_once(&task) {
-            let _ = self.post.send(answer(staged));
+        let wanted = match self.wanted_ports(&task) {
+            Ok(wanted) => wanted,
+            Err(failure) => {
+                let _ = self.post.send(answer(Err(StageError::Failed(failure))));
+                return;
+            }
+        };
+        if let Some(staged) = self.staging.at_once(&task, &wanted) {
+            let _ = self.post.send(answer(Ok(staged)));
             return;
         }
         let cancel = CancellationToken::new();
@@ -116,7 +107,8 @@ impl Node {
             (self.staging.clone(), self.peers.clone(), self.post.clone(), cancel.clone());
         let staging = async move {
             // A cancelled staging belongs to a forgotten attempt: there is no receiver for an answer.
-            let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &peers, &sources)).await else {
+            let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &wanted, &peers, &sources)).await
+            else {
                 return;
             };
             let _ = post.send(answer(staged));
@@ -126,26 +118,27 @@ impl Node {
     }
 
     fn start_executor(&mut self, id: JobId, generation: u64) {
+        let Some(spool) = self.spool_of(id, generation) else { return };
+        let notices = self.notices();
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        // A new process knows nothing.
+        job.told_places.clear();
         let plan = plan(
             job.setup.clone(),
             job.folder.clone(),
             self.artifacts.clone(),
             self.session.as_ref().map(|s| s.connection.clone()),
             [self.staging.storage.clone(), self.looks.clone()],
+            spool,
             Share {
                 threads: self.parts.slots,
                 memory_bytes: self.parts.memory_bytes,
                 scratch_quota_bytes: self.parts.scratch_quota_bytes.unwrap_or(0),
             },
         );
-        let post = self.post.clone();
-        let events = move |event| {
-            let _ = post.send(Mail::Attempt(event));
-        };
         let log = self.parts.logs.open(id);
         let watch = Watch::new(self.parts.progress.clone());
-        let handle = supervise::start(id, generation, self.parts.spawner.clone(), log, watch, plan, events);
+        let handle = supervise::start(id, generation, self.parts.spawner.clone(), log, watch, plan, notices);
         if let Some(last) = job.executor.replace(handle) {
             job.gone.retain(|h| !h.has_ended());
             job.gone.push(last);
@@ -177,12 +170,14 @@ impl Node {
         }
         let chunk = task.inputs.iter().find_map(|input| match input {
             TaskInput::Chunk(chunk) => Some(Box::new(chunk.clone())),
-            TaskInput::Segments(_) | TaskInput::Inline(_) => None,
+            TaskInput::Edge(_) | TaskInput::Inline(_) => None,
         });
+        let ports = self.staged.get(&id).map(|staged| staged.ports.clone()).unwrap_or_default();
+        self.tell_places(id.task.job, &ports);
         let run = v1::RunTask {
             task: Some(task.into()),
             folder: path_to_bytes(&folder),
-            segments: self.staged.get(&id).map(|s| s.segments.clone()).unwrap_or_default(),
+            ports: Node::port_files(&ports),
             compress: self.parts.compress,
         };
         let run = Command::Run(id, Box::new(run), chunk);
@@ -220,6 +215,7 @@ impl Node {
             }
         }
         self.parts.outputs.remove_job(id);
+        self.forget_tables(id);
         self.parts.logs.ended(id);
         self.began.retain(|a, _| a.task.job != id);
         self.staged.retain(|a, _| a.task.job != id);
@@ -308,9 +304,9 @@ impl Node {
             Report::PublishFailed(id, failure) => {
                 Message::PublishFailed(v1::PublishFailed { attempt: Some(id.into()), failure: Some(failure.into()) })
             }
-            Report::SegmentLost { reader, segment, failure } => Message::SegmentLost(v1::SegmentLost {
+            Report::SegmentLost { reader, lost, failure } => Message::SegmentLost(v1::SegmentLost {
                 reader: Some(reader.into()),
-                segment: Some(segment.into()),
+                lost: Some(lost.into()),
                 failure: Some(failure.into()),
             }),
         });
@@ -338,6 +334,7 @@ async fn plan(
     artifacts: Arc<Artifacts>,
     coordinator: Option<Connection>,
     [storage, looks]: [StorageCalls; 2],
+    spool: PathBuf,
     share: Share,
 ) -> Result<executor::Plan, Failure> {
     let binary = artifacts.open(setup.binary, coordinator.as_ref()).await?;
@@ -358,6 +355,7 @@ async fn plan(
         threads: share.threads,
         memory_bytes: share.memory_bytes,
         scratch_quota_bytes: share.scratch_quota_bytes,
+        spool: path_to_bytes(&spool),
     };
     let (fingerprint, limits) = (setup.fingerprint, setup.limits);
     Ok(executor::Plan { binary, folder, setup: message, fingerprint, limits, looks })

@@ -1,5 +1,6 @@
 //! Serves `FetchSegments` without gRPC's codec, since it is the one call that moves gigabytes.
 
+use super::holdings::{Holding, unreadable};
 use super::{PIECE_BYTES, QUEUE_PIECES, READER_PATIENCE, TransferService, blocking, read_into};
 use crate::outputs::Outputs;
 use bytes::Bytes;
@@ -7,7 +8,9 @@ use http_body::Frame;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -19,11 +22,14 @@ use tonic::server::NamedService;
 use tonic_prost::ProstCodec;
 use windrow_format::checksum::crc32c;
 use windrow_format::regular_file;
-use windrow_model::{AttemptId, Code, Failure, SegmentRef, WorkerId};
-use windrow_net::{MESSAGE_BYTES_MAX, to_status};
-use windrow_proto::pieces::{FETCH_SEGMENTS, PIECE_HEAD_BYTES_MAX, put_failure, put_piece};
+use windrow_model::{AttemptId, Code, Failure, Segment, WorkerId};
+use windrow_net::MESSAGE_BYTES_MAX;
+use windrow_proto::pieces::{FETCH_SEGMENTS, PIECE_HEAD_BYTES_MAX, put_failure, put_last, put_piece, put_unknown};
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::TransferServer;
+
+/// Most segments of one piece. Their heads are a few bytes each.
+const PIECE_SEGMENTS_MAX: usize = 16 << 10;
 
 /// All calls of the service.
 #[derive(Clone, Debug)]
@@ -63,18 +69,28 @@ impl Service<http::Request<Body>> for Served {
 async fn answer(service: TransferService, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
     let decoder = ProstCodec::<(), v1::FetchSegmentsRequest>::default().decoder();
     let mut messages = Streaming::new_request(decoder, request.into_body(), None, Some(MESSAGE_BYTES_MAX));
-    let request = messages.message().await?.unwrap_or_default();
-    let segments = request.segments.into_iter().map(SegmentRef::try_from).collect::<Result<_, _>>();
-    let segments: Vec<SegmentRef> = segments.map_err(|e| to_status(&e.into()))?;
+    let v1::FetchSegmentsRequest { wanted, partition, first } = messages.message().await?.unwrap_or_default();
+    let holding = service.holding(wanted)?;
     let (batches, queue) = mpsc::channel(QUEUE_PIECES);
-    tokio::spawn(drive(SegmentReader::new(service.worker, service.outputs, segments), batches));
+    match holding {
+        Some(holding) => {
+            let reader = PartitionReader::new(service.worker, service.outputs, holding, partition, first);
+            tokio::spawn(drive(reader, batches));
+        }
+        None => {
+            let mut unknown = Vec::new();
+            put_unknown(&mut unknown);
+            // The queue is empty and has a receiver.
+            let _ = batches.try_send(unknown.into());
+        }
+    }
     let mut response = http::Response::new(Body::new(Batches { queue, ended: false }));
     let content_type = http::HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
     Ok(response)
 }
 
-/// The body of a response: batches of messages, then the status `ok`. The last message says why a stream ends early.
+/// The body of a response: batches of messages, then the status `ok`. The last message says why the stream ends.
 struct Batches {
     queue: mpsc::Receiver<Bytes>,
     ended: bool,
@@ -97,7 +113,7 @@ impl http_body::Body for Batches {
     }
 }
 
-async fn drive(mut reader: SegmentReader, batches: mpsc::Sender<Bytes>) {
+async fn drive(mut reader: PartitionReader, batches: mpsc::Sender<Bytes>) {
     // The permit is awaited before the disk is read; the reader stops when the peer is gone.
     while let Ok(Ok(permit)) = timeout(READER_PATIENCE, batches.reserve()).await {
         let (back, batch) = blocking(move || {
@@ -113,89 +129,133 @@ async fn drive(mut reader: SegmentReader, batches: mpsc::Sender<Bytes>) {
     }
 }
 
-/// Reads the segments of one request in order.
-struct SegmentReader {
+/// Reads one partition of the outputs of one request, in their order.
+struct PartitionReader {
     worker: WorkerId,
     outputs: Outputs,
-    segments: Vec<SegmentRef>,
-    index: usize,
-    /// Bytes of the current segment that were read.
+    holding: Arc<Holding>,
+    partition: u32,
+    /// Position of the first output whose segment is wanted.
+    first: u32,
+    /// The wanted segments with the positions of their outputs, once the index was asked.
+    segments: Option<Vec<(u32, Segment)>>,
+    /// Index of the next segment in that list.
+    next: usize,
+    /// Bytes of it that were read.
     done: u64,
-    open: Option<((AttemptId, u32), File)>,
+    ended: bool,
+    open: Option<(Arc<Path>, File)>,
 }
 
-impl SegmentReader {
-    fn new(worker: WorkerId, outputs: Outputs, segments: Vec<SegmentRef>) -> Self {
-        SegmentReader { worker, outputs, segments, index: 0, done: 0, open: None }
+/// A part of a segment, of one piece.
+struct Part {
+    position: u32,
+    offset: u64,
+    length: usize,
+}
+
+impl PartitionReader {
+    fn new(worker: WorkerId, outputs: Outputs, holding: Arc<Holding>, partition: u32, first: u32) -> Self {
+        let (segments, open) = (None, None);
+        PartitionReader { worker, outputs, holding, partition, first, segments, next: 0, done: 0, ended: false, open }
     }
 
-    /// About a megabyte of messages: many small segments, or a part of a large one. Empty at the end. Blocks.
+    /// One message of about a megabyte of data: many small segments, or a part of a large one; and what ends the stream.
+    /// Empty after that. Blocks.
     fn next_batch(&mut self) -> Bytes {
         let mut batch = Vec::new();
-        let mut room = PIECE_BYTES;
-        while room > 0
-            && let Some(wanted) = self.segments.get(self.index).copied()
+        if !self.ended
+            && let Err((position, failure)) = self.put_next(&mut batch)
         {
-            let index = self.index as u32;
-            if self.done >= wanted.segment.length {
-                self.index += 1;
-                self.done = 0;
-                continue;
-            }
-            let length = (wanted.segment.length - self.done).min(room as u64) as usize;
-            if batch.capacity() == 0 {
-                batch.reserve_exact(self.batch_bytes());
-            }
-            match self.read(&wanted, length, &mut batch) {
-                Ok(()) => {
-                    room -= length;
-                    self.done += length as u64;
-                }
-                Err(failure) => {
-                    put_failure(&mut batch, index, failure.into());
-                    self.index = self.segments.len();
-                }
-            }
+            self.ended = true;
+            put_failure(&mut batch, position, failure.into());
         }
         batch.into()
     }
 
-    /// Capacity for the next batch, so that it does not reallocate.
-    fn batch_bytes(&self) -> usize {
-        let mut bytes = 0;
-        for segment in &self.segments[self.index..] {
-            let data = (segment.segment.length as usize).min(PIECE_BYTES);
-            bytes += data + PIECE_HEAD_BYTES_MAX;
-            if bytes >= PIECE_BYTES {
-                break;
-            }
+    /// Appends the next piece, and the end of the stream after the last one. An error names the position of its output.
+    fn put_next(&mut self, batch: &mut Vec<u8>) -> Result<(), (u32, Failure)> {
+        let (parts, heads, missing) = self.take_parts()?;
+        if !parts.is_empty() {
+            let bytes = parts.iter().map(|part| part.length).sum();
+            batch.reserve_exact(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(&heads));
+            put_piece(batch, &heads, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;
         }
-        bytes.min(PIECE_BYTES + PIECE_BYTES / 4)
+        if let Some(missing) = missing {
+            return Err(missing);
+        }
+        if self.segments.as_ref().is_some_and(|segments| self.next == segments.len()) {
+            self.ended = true;
+            put_last(batch);
+        }
+        Ok(())
     }
 
-    fn read(&mut self, wanted: &SegmentRef, length: usize, batch: &mut Vec<u8>) -> Result<(), Failure> {
-        let id = wanted.attempt;
-        let unreadable = |e: io::Error| {
-            Failure::new(Code::FetchFailed, format!("cannot read output {} of {id}: {e}", wanted.output))
+    /// The parts of the next piece, the segments that begin in it, and the output after them that is not here any more.
+    #[allow(clippy::type_complexity)]
+    fn take_parts(&mut self) -> Result<(Vec<Part>, v1::SegmentHeads, Option<(u32, Failure)>), (u32, Failure)> {
+        let segments = match self.segments.take() {
+            Some(segments) => segments,
+            None => {
+                let index = self.holding.index(&self.outputs)?;
+                let mut segments = index.partition(self.partition).map_err(unreadable)?;
+                segments.retain(|(position, _)| *position >= self.first);
+                segments
+            }
         };
-        // Checked for each batch: a revoked attempt is not served any further.
-        let holder =
-            self.outputs.get(&id).filter(|_| wanted.worker == self.worker).ok_or_else(|| {
-                Failure::new(Code::StaleAttempt, format!("{} does not hold attempt {id}", self.worker))
-            })?;
-        let key = (id, wanted.output);
-        if self.open.as_ref().is_none_or(|(open, _)| *open != key) {
-            let file = regular_file::open(&holder.edge(wanted.output)).map_err(unreadable)?;
-            self.open = Some((key, file));
+        let (mut parts, mut heads, mut missing) = (Vec::new(), v1::SegmentHeads::default(), None);
+        let mut room = PIECE_BYTES as u64;
+        while room > 0
+            && parts.len() < PIECE_SEGMENTS_MAX
+            && let Some((position, segment)) = segments.get(self.next)
+        {
+            // Checked for each piece: a revoked attempt is not served any further.
+            let attempt = self.attempt(*position);
+            if !self.outputs.has(&attempt) {
+                let what = format!("{} does not hold attempt {attempt}", self.worker);
+                missing = Some((*position, Failure::new(Code::StaleAttempt, what)));
+                break;
+            }
+            if self.done == 0 {
+                heads.index.push(*position);
+                heads.length.push(segment.length);
+                heads.records.push(segment.records);
+                heads.raw_length.push(segment.raw_length);
+            }
+            let length = (segment.length - self.done).min(room);
+            let offset = segment.offset.saturating_add(self.done);
+            parts.push(Part { position: *position, offset, length: length as usize });
+            room -= length;
+            self.done += length;
+            if self.done == segment.length {
+                (self.next, self.done) = (self.next + 1, 0);
+            }
+        }
+        self.segments = Some(segments);
+        Ok((parts, heads, missing))
+    }
+
+    fn attempt(&self, position: u32) -> AttemptId {
+        self.holding.wanted().attempts[position as usize]
+    }
+
+    fn read(&mut self, part: &Part, out: &mut Vec<u8>) -> Result<(), (u32, Failure)> {
+        let at = part.position;
+        let (output, attempt) = (self.holding.wanted().output, self.attempt(at));
+        let wrong = |e: io::Error| {
+            (at, Failure::new(Code::FetchFailed, format!("cannot read output {output} of {attempt}: {e}")))
+        };
+        let index = self.holding.index(&self.outputs)?;
+        let image = &index.images()[at as usize];
+        if self.open.as_ref().is_none_or(|(open, _)| *open != image.file) {
+            let file = regular_file::open(&image.file).map_err(wrong)?;
+            self.open = Some((image.file.clone(), file));
         }
         let (_, file) = self.open.as_ref().expect("it was opened just now if it was not open");
-        let offset = wanted.segment.offset.checked_add(self.done);
-        let offset = offset.ok_or_else(|| Failure::new(Code::BadRequest, "a segment ends beyond every file"))?;
-        let fill = |batch: &mut Vec<u8>| match read_into(batch, file, offset, length) {
-            Ok(n) if n == length => Ok(()),
-            Ok(_) => Err(unreadable(io::ErrorKind::UnexpectedEof.into())),
-            Err(e) => Err(unreadable(e)),
-        };
-        put_piece(batch, self.index as u32, length, fill, crc32c)
+        match read_into(out, file, part.offset, part.length) {
+            Ok(n) if n == part.length => Ok(()),
+            Ok(_) => Err(wrong(io::ErrorKind::UnexpectedEof.into())),
+            Err(e) => Err(wrong(e)),
+        }
     }
 }

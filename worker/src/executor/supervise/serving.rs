@@ -5,7 +5,7 @@ use super::super::overdue::Overdue;
 use super::super::place::look_at;
 use super::super::process::Process;
 use super::replies::{attempt_of, failure_of, protocol};
-use super::{CLOSE_GRACE, Command, Supervisor, or_full, too_many_processes};
+use super::{CLOSE_GRACE, Command, Notice, Supervisor, or_full, too_many_processes};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use windrow_attempts::{Event, Exit};
@@ -26,7 +26,7 @@ struct Finding {
     stuck: bool,
 }
 
-impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
+impl<E: Fn(Notice) + Send + Sync + 'static> Supervisor<E> {
     /// From ready to the end.
     pub(super) async fn serve(
         &mut self,
@@ -119,7 +119,14 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
                 let message = v1::ToExecutor { message: Some(to_executor::Message::Cancel(cancel)) };
                 sender.send(&message).expect("two ids are shorter than a frame's limit");
             }
-            (Some(Command::Run(..) | Command::Cancel(_)), None) => {}
+            (Some(Command::InPlace(outputs)), Some(sender)) => {
+                let message = v1::ToExecutor { message: Some(to_executor::Message::InPlace(*outputs)) };
+                // The executor refuses the tasks that need it.
+                if let Err(e) = sender.send(&message) {
+                    tracing::error!(job = %self.job, "the executor is not told where outputs lie: {e}");
+                }
+            }
+            (Some(Command::Run(..) | Command::Cancel(_) | Command::InPlace(_)), None) => {}
             (Some(Command::Close), _) => {
                 self.killed_by_worker = true;
                 *sender = None;
@@ -156,33 +163,37 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
         message: Result<Option<v1::FromExecutor>, FrameError>,
     ) -> Result<bool, Failure> {
         let broken = |e: ConvertError| protocol(&e.to_string());
-        let event = match message.map_err(|e| protocol(&e.to_string()))? {
+        let notice = match message.map_err(|e| protocol(&e.to_string()))? {
             None => return Ok(false),
             Some(message) => match message.message {
-                Some(from_executor::Message::Done(done)) => Event::TaskDone {
+                Some(from_executor::Message::Done(done)) => Notice::Done {
                     generation: self.generation,
                     attempt: attempt_of(done.attempt)?,
                     report: done.report.unwrap_or_default().try_into().map_err(broken)?,
+                    spooled: done.spooled,
                 },
                 Some(from_executor::Message::Failed(failed)) => {
                     process.drain_output();
-                    let position = failed.segment.map(|s| (s.input, s.index));
+                    let lost = match failed.lost {
+                        Some(lost) => Some((attempt_of(lost.attempt)?, lost.output)),
+                        None => None,
+                    };
                     let failure = or_full(process.was_full(), failure_of(failed.failure));
-                    self.task_failed(attempt_of(failed.attempt)?, failure, position)
+                    self.task_failed(attempt_of(failed.attempt)?, failure, lost)
                 }
                 _ => return Err(protocol("it says something that only a starting executor says")),
             },
         };
-        if let Event::TaskDone { attempt, .. } | Event::TaskFailed { attempt, .. } = &event {
+        if let Notice::Done { attempt, .. } | Notice::Failed { attempt, .. } = &notice {
             self.watch.end(*attempt);
             self.handed.over(*attempt);
         }
-        (self.events)(event);
+        (self.events)(notice);
         Ok(true)
     }
 
-    fn task_failed(&self, attempt: AttemptId, failure: Failure, segment: Option<(u32, u32)>) -> Event {
-        Event::TaskFailed { generation: self.generation, attempt, failure: self.with_stderr(failure), segment }
+    fn task_failed(&self, attempt: AttemptId, failure: Failure, lost: Option<(AttemptId, u32)>) -> Notice {
+        Notice::Failed { generation: self.generation, attempt, failure: self.with_stderr(failure), lost }
     }
 
     /// The record is looked up first, without blocking the executor.
@@ -192,7 +203,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
             if let Some(place) = place {
                 failure.place = Some(look_at(place, &looks).await.record);
             }
-            events(Event::TaskOverdue { generation, attempt, failure });
+            events(Notice::Event(Event::TaskOverdue { generation, attempt, failure }));
         });
     }
 }

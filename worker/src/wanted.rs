@@ -1,0 +1,253 @@
+//! Lists of outputs that readers on one worker want from another.
+//!
+//! All readers of a stage on a worker want the same outputs of a holder, each another partition of them. So the list is
+//! sent once, and named by the digest of its bytes afterwards. A holder keeps a bounded number of lists; a request for one
+//! that it has not is answered by `unknown`, and repeated with the list.
+
+use prost::Message;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, StageId, TaskId, WorkerId};
+use windrow_proto::convert::path_to_bytes;
+use windrow_proto::{ConvertError, v1};
+
+/// Most outputs of all lists that a holder keeps. A list of more is not kept longer than its request.
+const KEPT_OUTPUTS_MAX: usize = 4_000_000;
+/// Most lists that a holder keeps.
+const KEPT_LISTS_MAX: usize = 1_024;
+/// Most outputs of one list.
+const LIST_OUTPUTS_MAX: usize = 4_000_000;
+/// Most partitions of an edge.
+const PARTITIONS_MAX: u32 = 1 << 24;
+
+/// One output of several attempts of a stage, by ascending task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedOutputs {
+    /// Index of the output.
+    pub output: u32,
+    /// Its number of partitions.
+    pub partitions: u32,
+    /// The attempts.
+    pub attempts: Vec<AttemptId>,
+    name: Digest,
+    encoded: Vec<u8>,
+}
+
+impl WantedOutputs {
+    /// These outputs, which are not empty and of one stage. `holder` is the worker that has them.
+    pub(crate) fn new(holder: WorkerId, output: u32, partitions: u32, attempts: Vec<AttemptId>) -> WantedOutputs {
+        let mut origins: Vec<v1::Origin> = Vec::new();
+        let mut known: HashMap<(Incarnation, Epoch), u32> = HashMap::new();
+        let origin = attempts.iter().map(|attempt| {
+            *known.entry((attempt.incarnation, attempt.epoch)).or_insert_with(|| {
+                let (incarnation, epoch) = (attempt.incarnation.0, attempt.epoch.0);
+                origins.push(v1::Origin { worker: Some(holder.into()), incarnation, epoch });
+                origins.len() as u32 - 1
+            })
+        });
+        let origin = origin.collect();
+        let stage = attempts.first().map(|attempt| attempt.task);
+        let list = v1::WantedList {
+            job: stage.map(|task| task.job.into()),
+            stage: stage.map_or(0, |task| task.stage.0),
+            output,
+            origins,
+            task: attempts.iter().map(|attempt| attempt.task.index).collect(),
+            origin,
+            number: attempts.iter().map(|attempt| attempt.number).collect(),
+            partitions,
+        };
+        let encoded = list.encode_to_vec();
+        WantedOutputs { output, partitions, attempts, name: Digest::of(&encoded), encoded }
+    }
+
+    /// The form in requests, with or without the list.
+    pub(crate) fn wire(&self, with_list: bool) -> v1::WantedOutputs {
+        let list = if with_list { self.encoded.clone() } else { Vec::new() };
+        v1::WantedOutputs { name: Some(self.name.into()), list }
+    }
+
+    /// Reads and checks an encoded list of outputs that are wanted from the worker `holder`.
+    fn read(encoded: Vec<u8>, holder: WorkerId) -> Result<WantedOutputs, ConvertError> {
+        let invalid = |what: &str| ConvertError::Invalid { field: "wanted.list", what: what.into() };
+        let list = v1::WantedList::decode(&encoded[..]).map_err(|_| invalid("is not a list of outputs"))?;
+        let v1::WantedList { job, stage, output, origins, task, origin, number, partitions } = list;
+        let job: JobId = job.ok_or(ConvertError::Missing("wanted.job"))?.try_into()?;
+        if task.len() != origin.len() || task.len() != number.len() || task.len() > LIST_OUTPUTS_MAX {
+            return Err(invalid("has not one attempt for each task"));
+        }
+        if task.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(invalid("is not in ascending order of tasks"));
+        }
+        if partitions > PARTITIONS_MAX {
+            return Err(invalid("has too many partitions"));
+        }
+        let origins: Vec<(Incarnation, Epoch)> = origins
+            .into_iter()
+            .map(|origin| {
+                let of: WorkerId = origin.worker.ok_or(ConvertError::Missing("origin.worker"))?.try_into()?;
+                match of == holder {
+                    true => Ok((Incarnation(origin.incarnation), Epoch(origin.epoch))),
+                    false => Err(invalid("is of another worker")),
+                }
+            })
+            .collect::<Result<_, _>>()?;
+        let attempts = task.into_iter().zip(origin).zip(number).map(|((index, origin), number)| {
+            let (incarnation, epoch) = *origins.get(origin as usize).ok_or_else(|| invalid("names no origin"))?;
+            let task = TaskId { job, stage: StageId(stage), index };
+            Ok(AttemptId { task, number, epoch, incarnation })
+        });
+        let attempts = attempts.collect::<Result<_, ConvertError>>()?;
+        Ok(WantedOutputs { output, partitions, attempts, name: Digest::of(&encoded), encoded })
+    }
+}
+
+/// The lists that a holder has got, each with what it has made of it (`T`).
+#[derive(Debug)]
+pub(crate) struct KnownLists<T>(Mutex<Lists<T>>);
+
+#[derive(Debug)]
+struct Lists<T> {
+    known: HashMap<Digest, Known<T>>,
+    /// Outputs of all lists.
+    outputs: usize,
+    /// Number of requests so far.
+    requests: u64,
+}
+
+#[derive(Debug)]
+struct Known<T> {
+    value: Arc<T>,
+    job: Option<JobId>,
+    outputs: usize,
+    /// Number of the request that used it last.
+    used: u64,
+}
+
+impl<T> Default for KnownLists<T> {
+    fn default() -> Self {
+        KnownLists(Mutex::new(Lists { known: HashMap::new(), outputs: 0, requests: 0 }))
+    }
+}
+
+impl<T: From<WantedOutputs>> KnownLists<T> {
+    /// What was made of a list. `None` if it is not known and does not come with the request.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` for a list that is not valid, or not of this name.
+    pub(crate) fn get(&self, wanted: v1::WantedOutputs, holder: WorkerId) -> Result<Option<Arc<T>>, ConvertError> {
+        let name: Digest = wanted.name.ok_or(ConvertError::Missing("wanted.name"))?.try_into()?;
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.requests += 1;
+        let now = lists.requests;
+        if let Some(known) = lists.known.get_mut(&name) {
+            known.used = now;
+            return Ok(Some(known.value.clone()));
+        }
+        if wanted.list.is_empty() {
+            return Ok(None);
+        }
+        let read = WantedOutputs::read(wanted.list, holder)?;
+        if read.name != name {
+            return Err(ConvertError::Invalid { field: "wanted.name", what: "is not that of the list".into() });
+        }
+        let (job, outputs) = (read.attempts.first().map(|attempt| attempt.task.job), read.attempts.len());
+        let value = Arc::new(T::from(read));
+        lists.outputs += outputs;
+        lists.known.insert(name, Known { value: value.clone(), job, outputs, used: now });
+        while lists.known.len() > KEPT_LISTS_MAX || lists.outputs > KEPT_OUTPUTS_MAX {
+            let Some(oldest) = lists.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| *name) else {
+                break;
+            };
+            let forgotten = lists.known.remove(&oldest);
+            lists.outputs -= forgotten.map_or(0, |known| known.outputs);
+        }
+        Ok(Some(value))
+    }
+
+    /// Forgets the lists of a job.
+    pub(crate) fn forget_job(&self, job: JobId) {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.known.retain(|_, known| known.job != Some(job));
+        lists.known.shrink_to_fit();
+        lists.outputs = lists.known.values().map(|known| known.outputs).sum();
+    }
+}
+
+/// A path relative to a data folder, as bytes for the wire. `None` if the file is not below the folder.
+pub(crate) fn relative(file: &std::path::Path, root: &std::path::Path) -> Option<Vec<u8>> {
+    Some(path_to_bytes(file.strip_prefix(root).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::Code;
+    use windrow_sim::samples::attempt;
+
+    #[derive(Debug)]
+    struct Made(WantedOutputs);
+    impl From<WantedOutputs> for Made {
+        fn from(wanted: WantedOutputs) -> Made {
+            Made(wanted)
+        }
+    }
+
+    fn holder() -> WorkerId {
+        WorkerId::from_bytes([3; 16])
+    }
+
+    fn wanted(tasks: std::ops::Range<u32>) -> WantedOutputs {
+        WantedOutputs::new(holder(), 1, 9, tasks.map(|n| attempt(1, n)).collect())
+    }
+
+    #[test]
+    fn list_is_needed_once() {
+        let (lists, wanted) = (KnownLists::<Made>::default(), wanted(0..5));
+        assert!(lists.get(wanted.wire(false), holder()).unwrap().is_none());
+        assert_eq!(lists.get(wanted.wire(true), holder()).unwrap().unwrap().0, wanted);
+        assert_eq!(lists.get(wanted.wire(false), holder()).unwrap().unwrap().0, wanted);
+        lists.forget_job(attempt(1, 0).task.job);
+        assert!(lists.get(wanted.wire(false), holder()).unwrap().is_none());
+    }
+
+    #[test]
+    fn lists_kept_for_others_are_bounded() {
+        let lists = KnownLists::<Made>::default();
+        for n in 0..2 * KEPT_LISTS_MAX as u32 {
+            lists.get(wanted(n..n + 1).wire(true), holder()).unwrap().unwrap();
+        }
+        let first = lists.get(wanted(0..1).wire(false), holder()).unwrap();
+        let last = wanted(2 * KEPT_LISTS_MAX as u32 - 1..2 * KEPT_LISTS_MAX as u32);
+        assert!(first.is_none() && lists.get(last.wire(false), holder()).unwrap().is_some());
+    }
+
+    #[test]
+    fn invalid_lists_are_refused() {
+        let lists = KnownLists::<Made>::default();
+        let (some, other) = (wanted(0..3), wanted(1..4));
+        let mixed = v1::WantedOutputs { name: some.wire(true).name, list: other.encoded.clone() };
+        let of_another = some.wire(true);
+        let list = |change: fn(&mut v1::WantedList)| {
+            let mut list = v1::WantedList::decode(&some.encoded[..]).unwrap();
+            change(&mut list);
+            let list = list.encode_to_vec();
+            v1::WantedOutputs { name: Some(Digest::of(&list).into()), list }
+        };
+        let bad = [
+            (mixed, holder()),
+            (of_another, WorkerId::from_bytes([4; 16])),
+            (list(|l| l.task = vec![2, 1, 3]), holder()),
+            (list(|l| l.number = vec![0]), holder()),
+            (list(|l| l.origin = vec![0, 1, 0]), holder()),
+            (list(|l| l.partitions = u32::MAX), holder()),
+            (list(|l| l.job = None), holder()),
+            (v1::WantedOutputs { name: Some(Digest::of(b"x").into()), list: b"x".to_vec() }, holder()),
+            (v1::WantedOutputs { name: None, list: Vec::new() }, holder()),
+        ];
+        for (request, holder) in bad {
+            let refused = lists.get(request, holder).map(|found| found.is_some()).map_err(|e| e.code());
+            assert_eq!(refused, Err(Code::BadRequest));
+        }
+    }
+}
