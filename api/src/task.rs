@@ -6,3 +6,4 @@ pub(crate) mod env;
 pub(crate) mod failure;
 pub(crate) mod unwinding;
 pub(crate) mod user_counters;
+pub(crate) mod written;

@@ -95,9 +95,9 @@ pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X)
     };
     let task = Task { attempt, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes };
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
-    let (folder, codec, segments, in_memory_outputs) = (path, Codec::None, Vec::new(), None);
+    let (folder, codec, in_memory_outputs, spool) = (path, Codec::None, None, None);
     let memory = &Memory::new(1 << 20, 1);
-    let env = TaskEnv { folder, prefix: "", segments, memory, codec, in_memory_outputs, cancelled: &cancelled };
+    let env = TaskEnv { folder, prefix: "", memory, codec, in_memory_outputs, spool, cancelled: &cancelled };
     let cx = TaskCx::new(&task, env, 0, false);
     f(&cx)
 }

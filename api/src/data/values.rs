@@ -41,7 +41,7 @@ impl<'c, 't> GroupCursor<'c, 't> {
     pub(crate) fn skip(&self, group: Group<'_>) -> TaskResult<()> {
         let mut pairs = self.pairs.borrow_mut();
         while pairs.peek().is_some_and(|(k, _)| group.holds(k)) {
-            advance(&mut **pairs, self.input)?;
+            advance(self.cx, &mut **pairs, self.input)?;
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl<'g, V: Datum> Values<'g, V> {
                 Err(e) => return self.cursor.cx.fail(undecodable(e)),
             }
             arena.reset();
-            if let Err(e) = advance(&mut **pairs, self.cursor.input) {
+            if let Err(e) = advance(self.cursor.cx, &mut **pairs, self.cursor.input) {
                 return self.cursor.cx.fail(e);
             }
         }
@@ -144,7 +144,7 @@ impl<'g, V: Datum> Values<'g, V> {
                 (self.decode)(self.bytes.alloc(suffix), self.bytes.alloc(value), self.arena).map_err(undecodable)?
             }
         };
-        advance(&mut **pairs, self.cursor.input)?;
+        advance(self.cursor.cx, &mut **pairs, self.cursor.input)?;
         Ok(Some(item))
     }
 }

@@ -6,7 +6,7 @@ use crate::data::decode_error::DecodeError;
 use crate::data::emitter::Push;
 use crate::plan::chain::Chain;
 use crate::task::context::TaskCx;
-use crate::task::failure::{TaskError, TaskResult, of_input};
+use crate::task::failure::{TaskError, TaskResult};
 use std::marker::PhantomData;
 use windrow_engine::{Concat, EngineError, Pairs as EnginePairs, open_concat, open_sorted};
 use windrow_model::counters::names;
@@ -32,18 +32,18 @@ pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Bo
         }),
         Order::Arrival => open_concat(segments).map(|c| Box::new(c) as _),
     };
-    opened.map_err(|e| of_input(e, input))
+    opened.map_err(|e| cx.input_error(input, e))
 }
 
 /// Opens an input's segments one after the other, for loops over all pairs.
 pub(crate) fn concat(cx: &TaskCx<'_>, input: usize) -> TaskResult<Concat> {
-    open_concat(cx.input_segments(input).to_vec()).map_err(|e| of_input(e, input))
+    open_concat(cx.input_segments(input).to_vec()).map_err(|e| cx.input_error(input, e))
 }
 
 /// Moves the cursor of an input to the next pair.
 #[inline]
-pub(crate) fn advance(pairs: &mut dyn EnginePairs, input: usize) -> TaskResult<()> {
-    pairs.advance().map_err(|e| of_input(e, input))
+pub(crate) fn advance(cx: &TaskCx<'_>, pairs: &mut dyn EnginePairs, input: usize) -> TaskResult<()> {
+    pairs.advance().map_err(|e| cx.input_error(input, e))
 }
 
 /// Reads the pairs of an edge in this order, or in any order if the consumer allows it.
@@ -70,7 +70,7 @@ impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
             if read.is_multiple_of(4096) {
                 cx.check_cancelled();
             }
-            advance(&mut *pairs, 0)?;
+            advance(cx, &mut *pairs, 0)?;
         }
         cx.count(names::RECORDS_MERGED, read);
         Ok(())
@@ -98,7 +98,7 @@ impl<R: Datum> Chain<R> for ReadRecords<R> {
             if read.is_multiple_of(4096) {
                 cx.check_cancelled();
             }
-            advance(&mut *pairs, 0)?;
+            advance(cx, &mut *pairs, 0)?;
         }
         cx.count(names::RECORDS_MERGED, read);
         Ok(())

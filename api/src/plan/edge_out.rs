@@ -8,11 +8,12 @@ use crate::plan::flow::Flow;
 use crate::plan::records::{Pairs, Records};
 use crate::task::context::TaskCx;
 use crate::task::failure::TaskResult;
+use crate::task::written::Written;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 use windrow_engine::{EngineError, Partitioning, PlainEdge};
-use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::{Input, Order, Output, Partitioner, Partitions, Port};
 
 /// The layout of one collection for its reader.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,7 @@ pub(crate) fn run_into_edge<R: Datum, W>(
     output: usize,
     partitioning: impl FnOnce(u32) -> Partitioning,
     write: &W,
-) -> TaskResult<OutputReport>
+) -> TaskResult<Written>
 where
     W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError>,
 {

@@ -9,6 +9,7 @@ use crate::plan::demand::Shuffled;
 use crate::plan::side::{Side, SideSlot};
 use crate::task::context::{StageFn, TaskCx};
 use crate::task::failure::TaskResult;
+use crate::task::written::Written;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -16,9 +17,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use windrow_format::regular_file;
-use windrow_model::{
-    Code, Collect, Digest, Escape, Framing, Input, Output, OutputReport, Plan, Port, SinkSpec, Stage, StageId,
-};
+use windrow_model::{Code, Collect, Digest, Escape, Framing, Input, Output, Plan, Port, SinkSpec, Stage, StageId};
 
 /// A graph of stages under construction. Every process of a job builds the same graph from the same parameters.
 ///
@@ -168,7 +167,7 @@ impl Flow {
         at: &Location<'_>,
         more_inputs: Vec<Input>,
         outputs: Vec<Output>,
-        run: impl Fn(&TaskCx<'_>) -> TaskResult<Vec<OutputReport>> + Send + Sync + 'static,
+        run: impl Fn(&TaskCx<'_>) -> TaskResult<Vec<Written>> + Send + Sync + 'static,
     ) -> StageId {
         let mut stages = self.0.stages.borrow_mut();
         let stage = Stage {

@@ -3,28 +3,32 @@
 //! It communicates over an inherited socket (file descriptor 3), holds no credentials and opens no connection. It ends
 //! when the socket is closed.
 
+mod edge_inputs;
+mod fetched;
+mod order;
+mod placed;
+
 use crate::error::{Error, Result};
 use crate::plan::flow::Flow;
 use crate::run::registry::Registry;
 use crate::run::task_run::StageTable;
 use crate::run::threads::{Threads, thread_code};
-use crate::task::context::output_identity;
-use crate::task::env::TaskEnv;
-use crate::task::failure::TaskError;
+use order::Order;
+use placed::Tables;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::BufReader;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use windrow_engine::{LocalSegment, Memory};
-use windrow_format::codec::Codec;
+use windrow_engine::Memory;
 use windrow_format::quota::Quota;
-use windrow_model::{AttemptId, Code, Digest, Failure, Task, TaskInput};
+use windrow_format::spool::Spool;
+use windrow_model::{AttemptId, Code, Digest, Failure};
 use windrow_proto::frame::{read_frame, write_frame};
 use windrow_proto::v1::{self, from_executor, to_executor};
 
@@ -59,6 +63,16 @@ pub(crate) fn run(registry: &Registry) -> ExitCode {
 /// Set to cancel an attempt; its thread checks it between records.
 type Cancelled = Arc<AtomicBool>;
 
+/// What all tasks of this process use.
+struct Process {
+    stages: StageTable,
+    memory: Arc<Memory>,
+    /// Takes small outputs of all tasks.
+    spool: Option<Arc<Spool>>,
+    /// Outputs of other tasks that are read where they are.
+    tables: Tables,
+}
+
 fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
     let replies: Replies = Arc::new(Mutex::new(socket.try_clone()?));
     let mut socket = BufReader::new(socket);
@@ -66,27 +80,32 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
         return Err(Error::new(Code::ExecutorProtocol, "the worker did not begin with a setup"));
     };
     let threads = (setup.threads as usize).max(1);
-    let memory = Memory::of_process(setup.memory_bytes, threads);
     let quota_bytes = match setup.scratch_quota_bytes {
         0 => u64::MAX,
         bytes => bytes,
     };
-    let program = match build(registry, &setup) {
-        Ok(program) => program,
+    let stages = match build(registry, &setup) {
+        Ok(stages) => stages,
         Err(e) => {
             let failure = Some(e.into_failure().into());
             return send(&replies, from_executor::Message::SetupFailed(v1::SetupFailed { failure }));
         }
     };
-    let fingerprint = Some(program.plan.fingerprint.into());
+    let fingerprint = Some(stages.plan.fingerprint.into());
+    let process = Arc::new(Process {
+        stages,
+        memory: Memory::of_process(setup.memory_bytes, threads),
+        spool: (!setup.spool.is_empty()).then(|| Arc::new(Spool::new(path_of(&setup.spool)))),
+        tables: Tables::new(setup.memory_bytes),
+    });
     let running: Arc<Mutex<HashMap<AttemptId, Cancelled>>> = Arc::default();
     // Before it is ready: a missing thread is no fault of a task.
     let pool = Threads::start(threads, {
-        let (running, replies) = (running.clone(), replies.clone());
+        let (running, replies, process) = (running.clone(), replies.clone(), process.clone());
         move |(order, cancelled): (Order, Cancelled)| {
-            let attempt = order.task.attempt;
+            let attempt = order.attempt();
             let quota = Quota::new(quota_bytes).enter();
-            let answer = order.execute(&program, &memory, &cancelled);
+            let answer = order.execute(&process, &cancelled);
             drop(quota);
             lock(&running).remove(&attempt);
             if send(&replies, answer).is_err() {
@@ -108,11 +127,12 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
     while let Some(v1::ToExecutor { message }) = read_frame(&mut socket)? {
         match message {
             Some(to_executor::Message::Run(run)) => {
-                let order = Order::try_from(run)?;
+                let order = Order::new(run, &process.tables)?;
                 let cancelled = Cancelled::default();
-                lock(&running).insert(order.task.attempt, cancelled.clone());
+                lock(&running).insert(order.attempt(), cancelled.clone());
                 pool.run((order, cancelled));
             }
+            Some(to_executor::Message::InPlace(outputs)) => process.tables.put(outputs, &process.stages.plan)?,
             Some(to_executor::Message::Cancel(cancel)) => {
                 let attempt: AttemptId = cancel.attempt.unwrap_or_default().try_into().map_err(bad)?;
                 if let Some(cancelled) = lock(&running).get(&attempt) {
@@ -135,6 +155,7 @@ fn send(replies: &Replies, message: from_executor::Message) -> Result<()> {
     Ok(write_frame(&mut *lock(replies), &v1::FromExecutor { message: Some(message) })?)
 }
 
+/// The error of a frame that is refused.
 fn bad(e: impl std::fmt::Display) -> Error {
     Error::new(Code::ExecutorProtocol, e.to_string())
 }
@@ -160,58 +181,4 @@ fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<StageTable> {
 
 fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
-}
-
-/// An attempt to run.
-struct Order {
-    task: Task,
-    folder: PathBuf,
-    segments: Vec<Vec<LocalSegment>>,
-    codec: Codec,
-}
-
-impl TryFrom<v1::RunTask> for Order {
-    type Error = Error;
-    fn try_from(run: v1::RunTask) -> Result<Order> {
-        let task: Task = run.task.unwrap_or_default().try_into().map_err(bad)?;
-        let mut segments: Vec<Vec<LocalSegment>> = vec![Vec::new(); task.inputs.len()];
-        for local in run.segments {
-            let input = local.input as usize;
-            let Some(TaskInput::Segments(refs)) = task.inputs.get(input) else {
-                return Err(bad(format!("input {input} of {} has no segments", task.attempt)));
-            };
-            if refs.len() != local.segments.len() {
-                return Err(bad(format!("{} of {} segments are staged", local.segments.len(), refs.len())));
-            }
-            segments[input] = refs
-                .iter()
-                .zip(&local.segments)
-                .map(|(r, l)| {
-                    let identity = output_identity(&r.attempt, r.output);
-                    // Segments may have been fetched into a file that holds others too.
-                    LocalSegment { offset: l.offset, ..LocalSegment::of(path_of(&l.path), &r.segment, identity) }
-                })
-                .collect();
-        }
-        let codec = if run.compress { Codec::Lz4 } else { Codec::None };
-        Ok(Order { task, folder: path_of(&run.folder), segments, codec })
-    }
-}
-
-impl Order {
-    fn execute(self, program: &StageTable, memory: &Arc<Memory>, cancelled: &AtomicBool) -> from_executor::Message {
-        let Order { task, folder, segments, codec } = self;
-        let folder: &Path = &folder;
-        let attempt = Some(task.attempt.into());
-        match program
-            .run(&task, TaskEnv { folder, prefix: "", segments, memory, codec, in_memory_outputs: None, cancelled })
-        {
-            Ok(report) => from_executor::Message::Done(v1::TaskDone { attempt, report: Some(report.into()) }),
-            Err(TaskError { failure, segment }) => from_executor::Message::Failed(v1::TaskFailed {
-                attempt,
-                failure: Some((*failure).into()),
-                segment: segment.map(|(input, index)| v1::SegmentPosition { input: input as u32, index: index as u32 }),
-            }),
-        }
-    }
 }

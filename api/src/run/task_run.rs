@@ -3,13 +3,16 @@
 use crate::run::panics::panic_message;
 use crate::task::context::{StageFn, TaskCx};
 use crate::task::env::TaskEnv;
-use crate::task::failure::TaskError;
+use crate::task::failure::{TaskError, TaskResult};
 use crate::task::unwinding::Unwinding;
 use crate::task::user_counters::with_user_counters;
+use crate::task::written::Written;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+use windrow_engine::LocalSegment;
+use windrow_format::spool::Place;
 use windrow_model::counters::names;
-use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
+use windrow_model::{Code, Failure, Input, Output, Plan, Stage, Task, TaskReport, input_digest};
 
 /// The plan and code of a job in this process.
 pub(crate) struct StageTable {
@@ -18,25 +21,41 @@ pub(crate) struct StageTable {
     pub counters: Vec<String>,
 }
 
+/// A task that has run.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub report: TaskReport,
+    /// The outputs that are in the spool of the process, and where. All others have files of their own, or are kept in
+    /// memory.
+    pub spooled: Vec<(u32, Place)>,
+}
+
 impl StageTable {
-    /// Runs one task on this thread.
+    /// Runs one task on this thread. `segments` finds the segments of each of its inputs; the task shows as running
+    /// meanwhile.
     ///
     /// # Errors
-    /// The failure of the task, with the input segment that it could not read, if that is the cause.
-    pub(crate) fn run(&self, task: &Task, env: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
+    /// The failure of the task, with the output that it could not read, if that is the cause.
+    pub(crate) fn run(
+        &self,
+        task: &Task,
+        env: TaskEnv<'_>,
+        segments: impl FnOnce() -> TaskResult<Vec<Vec<LocalSegment>>>,
+    ) -> TaskResult<Completed> {
         let id = task.stage();
         let Some(function) = self.functions.get(id.0 as usize) else {
             return Err(Failure::new(Code::PlanMismatch, format!("the plan has no stage {id}")).into());
         };
         let reads = self.plan.stage(id).inputs.iter();
         let sample = reads.clone().any(|i| matches!(i, Input::Source(s) if s.sample));
-        let cx = TaskCx::new(task, env, consumers(self.plan.stage(id)), sample);
+        let mut cx = TaskCx::new(task, env, consumers(self.plan.stage(id)), sample);
         let started = Instant::now();
+        cx.set_segments(segments()?);
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
         // If input bytes have changed, user code did not cause what followed.
         cx.changed_segment()?;
         cx.read_whole()?;
-        let outputs = match result {
+        let mut outputs = match result {
             Ok(result) => {
                 // The error that a record function recorded comes before the reaction of the loops around it.
                 let explained = |e: TaskError| TaskError { failure: Box::new(cx.explained(*e.failure)), ..e };
@@ -59,12 +78,13 @@ impl StageTable {
         for (name, n) in self.counters.iter().zip(counted) {
             counters.add(name, n);
         }
-        let mut outputs = outputs;
         let run_ms = started.elapsed().as_millis() as u64;
-        let inputs =
-            input_digest(&task.inputs, |stage| self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic));
+        let inputs = input_digest(&task.inputs);
         add_inputs(self.plan.stage(id), &mut outputs, inputs);
-        Ok(TaskReport { outputs, counters, run_ms, inputs })
+        let spooled = (0u32..).zip(&outputs).filter_map(|(output, written)| Some((output, written.place()?)));
+        let spooled = spooled.collect();
+        let outputs = outputs.into_iter().zip(&task.outputs).map(|(written, output)| written.report(output)).collect();
+        Ok(Completed { report: TaskReport { outputs, counters, run_ms, inputs }, spooled })
     }
 }
 
@@ -81,11 +101,11 @@ fn consumers(stage: &Stage) -> usize {
 
 /// Adds the digest of the inputs to that of a combining edge, which covers only the keys: the values follow from the
 /// inputs.
-fn add_inputs(stage: &Stage, outputs: &mut [OutputReport], inputs: u64) {
+fn add_inputs(stage: &Stage, outputs: &mut [Written], inputs: u64) {
     let folded = (inputs >> 32) as u32 ^ inputs as u32;
-    for (report, output) in outputs.iter_mut().zip(&stage.outputs) {
-        if let (OutputReport::Edge(segments), Output::Edge { combined: true, .. }) = (report, output) {
-            segments.iter_mut().for_each(|s| s.digest ^= folded);
+    for (written, output) in outputs.iter_mut().zip(&stage.outputs) {
+        if let (Written::Edge(edge), Output::Edge { combined: true, .. }) = (written, output) {
+            edge.segments.iter_mut().for_each(|s| s.digest ^= folded);
         }
     }
 }
@@ -98,15 +118,17 @@ mod tests {
     use crate::plan::flow::Flow;
     use crate::source::lines;
     use crate::task::context::output_identity;
+    use crate::task::failure::LostOutput;
     use std::fs::File;
     use std::os::unix::fs::FileExt;
     use std::path::Path;
     use std::sync::atomic::AtomicBool;
-    use windrow_engine::{LocalSegment, Memory};
+    use windrow_engine::Memory;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
     use windrow_model::{
-        AttemptId, Epoch, Incarnation, JobId, Segment, SegmentRef, StageId, TaskId, TaskInput, TaskOutput, WorkerId,
+        AttemptId, EdgeInput, EdgePort, Epoch, Incarnation, JobId, OutputReport, Port, Segment, StageId, TableVersion,
+        TaskId, TaskInput, TaskOutput,
     };
 
     /// The reaction of a reducer after its input has changed.
@@ -142,7 +164,7 @@ mod tests {
     }
 
     /// Runs a reducer of two segments, the second of which changes at the first key.
-    fn reduce(then: Option<Then>) -> Result<TaskReport, TaskError> {
+    fn reduce(then: Option<Then>) -> TaskResult<TaskReport> {
         let folder = tempfile::tempdir().unwrap();
         let paths = [0, 1].map(|n| folder.path().join(format!("shuffled-{n}")));
         let maps = [0, 1].map(|n| attempt(0, n));
@@ -166,15 +188,11 @@ mod tests {
         reduced.collect("result");
         let built = flow.build().unwrap();
         let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
-        let inputs = [0, 1].map(|n| SegmentRef {
-            worker: WorkerId(uuid::Uuid::nil()),
-            attempt: maps[n],
-            output: 0,
-            segment: segments[n],
-        });
+        let port = Port { stage: StageId(0), output: 0 };
+        let port = EdgePort { port, partitions: 1, version: TableVersion::default(), digest: 7 };
         let task = Task {
             attempt: attempt(1, 0),
-            inputs: vec![TaskInput::Segments(inputs.to_vec())],
+            inputs: vec![TaskInput::Edge(EdgeInput { ports: vec![port], bytes: 0 })],
             outputs: vec![TaskOutput::Broadcast],
             job_input_bytes: 0,
         };
@@ -182,13 +200,13 @@ mod tests {
         let env = TaskEnv {
             folder: folder.path(),
             prefix: "",
-            segments: vec![local.to_vec()],
             memory: &Memory::new(64 << 20, 1),
             codec: Codec::None,
             in_memory_outputs: None,
+            spool: None,
             cancelled: &AtomicBool::new(false),
         };
-        program.run(&task, env)
+        program.run(&task, env, || Ok(vec![local.to_vec()])).map(|completed| completed.report)
     }
 
     #[test]
@@ -197,8 +215,9 @@ mod tests {
         assert!(matches!(&report.outputs[..], [OutputReport::Broadcast(bytes)] if bytes.len() >= 20_000 * 2));
         for then in [Then::Continues, Then::Fails, Then::Panics] {
             let failed = reduce(Some(then)).map(drop).expect_err("the change is noticed");
-            let TaskError { failure, segment } = failed;
-            assert_eq!((failure.code, segment), (Code::SegmentCorrupt, Some((0, 1))), "{then:?}: {failure}");
+            let TaskError { failure, lost } = failed;
+            let changed = LostOutput { attempt: attempt(0, 1), output: 0 };
+            assert_eq!((failure.code, lost.as_deref()), (Code::SegmentCorrupt, Some(&changed)), "{then:?}: {failure}");
         }
     }
 }

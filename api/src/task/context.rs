@@ -4,6 +4,7 @@ use crate::data::datum::Datum;
 use crate::task::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passed, guarded};
 use crate::task::env::TaskEnv;
 use crate::task::failure::{TaskError, TaskResult};
+use crate::task::written::{Written, WrittenEdge};
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,9 @@ use windrow_engine::{EdgeSpec, EngineError, InMemoryOutputs, LocalSegment, Parti
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
+use windrow_format::spool::Spool;
 use windrow_model::counters::names;
-use windrow_model::{
-    Chunk, Code, Counters, Failure, FileRange, OutputReport, RecordPlace, Task, TaskInput, TaskOutput,
-};
+use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput, total};
 
 /// One attempt, as its code sees it. It lives on the thread that runs the attempt.
 pub(crate) struct TaskCx<'t> {
@@ -25,13 +25,15 @@ pub(crate) struct TaskCx<'t> {
     pub folder: &'t Path,
     /// Prefix of the names of outputs in it.
     prefix: &'t str,
-    /// The segments of each input as local files, if it has any.
-    pub segments: Vec<Vec<LocalSegment>>,
+    /// The segments of each input as local files, if it has any: see [`set_segments`](Self::set_segments).
+    segments: Vec<Vec<LocalSegment>>,
     /// The part of the process's memory that the task may hold.
     pub share: Share,
     pub codec: Codec,
     /// The store for outputs that other tasks of this process read.
     in_memory_outputs: Option<Arc<InMemoryOutputs>>,
+    /// File of the process that takes small outputs.
+    spool: Option<Arc<Spool>>,
     /// Whether this is a sampling stage: its source reads only windows.
     pub sample: bool,
     pub cancelled: &'t AtomicBool,
@@ -54,15 +56,16 @@ pub(crate) struct TaskCx<'t> {
 impl<'t> TaskCx<'t> {
     /// Creates the context of a task with at most `consumers` consumers of memory at a time.
     pub(crate) fn new(task: &'t Task, env: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
-        let TaskEnv { folder, prefix, segments, memory, codec, in_memory_outputs, cancelled } = env;
+        let TaskEnv { folder, prefix, memory, codec, in_memory_outputs, spool, cancelled } = env;
         TaskCx {
             task,
             folder,
             prefix,
-            segments,
+            segments: Vec::new(),
             share: memory.begin(consumers),
             codec,
             in_memory_outputs,
+            spool,
             sample,
             cancelled,
             stop: Cell::new(false),
@@ -79,6 +82,11 @@ impl<'t> TaskCx<'t> {
             },
             counters: RefCell::default(),
         }
+    }
+
+    /// Sets the segments of each input, before the task's code runs.
+    pub(crate) fn set_segments(&mut self, segments: Vec<Vec<LocalSegment>>) {
+        self.segments = segments;
     }
 
     /// Records the first error and makes every loop end soon.
@@ -235,18 +243,21 @@ impl<'t> TaskCx<'t> {
     pub(crate) fn changed_segment(&self) -> TaskResult<()> {
         for (input, segments) in self.segments.iter().enumerate() {
             if let Some(e) = segments.iter().enumerate().find_map(|(index, s)| s.changed_error(index)) {
-                return Err(crate::task::failure::of_input(e, input));
+                return Err(self.input_error(input, e));
             }
         }
         Ok(())
     }
 
+    /// The error of a reader of an input, with the output that it could not read if it names a segment.
+    #[cold]
+    pub(crate) fn input_error(&self, input: usize, e: EngineError) -> TaskError {
+        TaskError::of_input(e, self.input_segments(input))
+    }
+
     /// The number of records of the largest segment of an input.
     pub(crate) fn largest_segment(&self, input: usize) -> u64 {
-        match self.task.inputs.get(input) {
-            Some(TaskInput::Segments(segments)) => segments.iter().map(|s| s.segment.records).max().unwrap_or(0),
-            _ => 0,
-        }
+        self.input_segments(input).iter().map(|s| s.records).max().unwrap_or(0)
     }
 
     /// Declares that the consumer of the task's records does not depend on their order. Called before the records are
@@ -290,6 +301,7 @@ impl<'t> TaskCx<'t> {
             // The records of a file always come in the order of the file.
             any_order: self.any_order() && self.chunk().is_none(),
             in_memory_outputs: self.in_memory_outputs.clone(),
+            spool: self.spool.clone(),
         }
     }
 
@@ -305,13 +317,13 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// Counts what the task has emitted into an edge, and returns the report of the edge.
-    pub(crate) fn emitted(&self, records: u64, edge: windrow_engine::EdgeResult) -> OutputReport {
+    /// Counts what the task has emitted into an edge, and returns what it has written.
+    pub(crate) fn emitted(&self, records: u64, edge: windrow_engine::EdgeResult) -> Written {
         self.count(names::RECORDS_EMITTED, records);
-        self.count(names::RECORDS_SHUFFLED, edge.segments.iter().map(|s| s.records).sum());
-        self.count(names::BYTES_SHUFFLED, edge.segments.iter().map(|s| s.length).sum());
+        self.count(names::RECORDS_SHUFFLED, total(edge.segments.iter().map(|s| s.records)));
+        self.count(names::BYTES_SHUFFLED, total(edge.segments.iter().map(|s| s.length)));
         self.count_spilled((edge.runs, edge.spilled_bytes));
-        OutputReport::Edge(edge.segments)
+        Written::Edge(WrittenEdge { segments: edge.segments, place: edge.place })
     }
 }
 
@@ -396,4 +408,4 @@ pub(crate) fn edge_identity(job: windrow_model::JobId, port: windrow_model::Port
 pub(crate) struct StageFn(pub Arc<RunStage>);
 
 /// Runs one task of a stage and returns its outputs.
-pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<OutputReport>> + Send + Sync;
+pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<Written>> + Send + Sync;

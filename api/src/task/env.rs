@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use windrow_engine::{InMemoryOutputs, LocalSegment, Memory};
+use windrow_engine::{InMemoryOutputs, Memory};
 use windrow_format::codec::Codec;
+use windrow_format::spool::Spool;
 
 /// The environment of an attempt: its files, memory and cancellation.
 pub(crate) struct TaskEnv<'s> {
@@ -12,12 +13,12 @@ pub(crate) struct TaskEnv<'s> {
     pub folder: &'s Path,
     /// Prefix of the names of outputs in the folder, if attempts share it.
     pub prefix: &'s str,
-    /// For each input of the task, its segments if it has any.
-    pub segments: Vec<Vec<LocalSegment>>,
     /// Memory of the process.
     pub memory: &'s Arc<Memory>,
     pub codec: Codec,
     /// Store for outputs that are kept in memory for other tasks of this process.
     pub in_memory_outputs: Option<Arc<InMemoryOutputs>>,
+    /// File of the process that takes small outputs.
+    pub spool: Option<Arc<Spool>>,
     pub cancelled: &'s AtomicBool,
 }

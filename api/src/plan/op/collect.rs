@@ -5,8 +5,9 @@ use crate::data::emitter::PushFn;
 use crate::plan::records::Records;
 use crate::task::context::TaskCx;
 use crate::task::failure::TaskResult;
+use crate::task::written::Written;
 use std::panic::Location;
-use windrow_model::{Code, Failure, Output, OutputReport, Port};
+use windrow_model::{Code, Failure, Output, Port};
 
 /// Most bytes that one task collects, because they are sent in messages.
 const BYTES_MAX: usize = 32 << 20;
@@ -37,7 +38,7 @@ impl<R: Datum> Records<R> {
 pub(super) fn blob<R: Datum>(
     cx: &TaskCx<'_>,
     run: impl FnOnce(&mut PushFn<R, &mut dyn FnMut(R::Ref<'_>)>) -> TaskResult<()>,
-) -> TaskResult<OutputReport> {
+) -> TaskResult<Written> {
     let mut out = Vec::new();
     let mut record = Vec::new();
     let mut push = |r: R::Ref<'_>| {
@@ -52,7 +53,7 @@ pub(super) fn blob<R: Datum>(
     };
     run(&mut PushFn::new(&mut push as &mut dyn FnMut(R::Ref<'_>)))?;
     cx.outcome()?;
-    Ok(OutputReport::Broadcast(out))
+    Ok(Written::Broadcast(out))
 }
 
 /// Splits a collected blob into the bytes of its records.

@@ -12,12 +12,12 @@ use crate::plan::records::{Pairs, Records};
 use crate::task::context::{OpInTask, TaskCx};
 use crate::task::culprit::Op;
 use crate::task::failure::TaskResult;
-use crate::task::failure::of_input;
+use crate::task::written::Written;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use windrow_engine::{Accumulate, CombinedEdge, EngineError, Folder};
 use windrow_model::counters::names;
-use windrow_model::{Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::{Order, Output, Partitioner, Partitions, Port};
 
 impl<K: Key, V: Datum> Pairs<K, V> {
     /// Folds all values of each key with a combiner: `Sum`, `Min`, `Max`, `Count`, `Mean`, `TopK`, a tuple of them, or
@@ -112,7 +112,7 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     chain: &dyn Chain<(K, V)>,
     partitioner: Partitioner,
     combiner: Arc<C>,
-) -> TaskResult<OutputReport> {
+) -> TaskResult<Written> {
     let spec = cx.edge(0, |n| partitioning(cx, partitioner, n));
     let edge = CombinedEdge::new(spec, Fold { combiner: combiner.clone(), types: PhantomData })?;
     let types = PhantomData::<fn(K)>;
@@ -148,7 +148,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
                 folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?)
             })
         });
-        folded.map_err(|e| of_input(e, 0))?;
+        folded.map_err(|e| cx.input_error(0, e))?;
         cx.count(names::RECORDS_MERGED, read);
         let mut arena = Arena::new();
         let mut groups = 0u64;

@@ -9,7 +9,6 @@ use crate::data::datum::{Datum, Key, Reader};
 use crate::plan::edge_in::{concat, undecodable_there};
 use crate::task::context::TaskCx;
 use crate::task::failure::TaskResult;
-use crate::task::failure::of_input;
 use windrow_engine::{Claim, Lookup};
 use windrow_model::counters::names;
 use windrow_model::total;
@@ -38,7 +37,7 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
 ) -> TaskResult<()> {
     let size = right_side(cx);
     let lookup = Lookup::build(concat(cx, 1)?, size, claim, cx.folder, &|| cx.alive());
-    let lookup = lookup.map_err(|e| of_input(e, 1))?;
+    let lookup = lookup.map_err(|e| cx.input_error(1, e))?;
     let mut batch = Batch::default();
     let mut arena = Arena::new();
     let mut read = 0u64;
@@ -68,7 +67,7 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
         batch.add(key, value);
         if batch.places.len() == BATCH { join(&mut batch) } else { Ok(()) }
     });
-    joined.and_then(|()| join(&mut batch)).map_err(|e| of_input(e, 0))?;
+    joined.and_then(|()| join(&mut batch)).map_err(|e| cx.input_error(0, e))?;
     cx.count(names::RECORDS_MERGED, read + size.0);
     Ok(())
 }

@@ -15,11 +15,12 @@ use crate::plan::flow::Flow;
 use crate::plan::records::{Pairs, Records};
 use crate::task::context::TaskCx;
 use crate::task::failure::TaskResult;
+use crate::task::written::Written;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 use windrow_engine::Partitioning;
-use windrow_model::{Framing, Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::{Framing, Input, Order, Output, Partitioner, Partitions, Port};
 
 /// Most keys in the sample of one partition, or of a file that is read whole; when it is full, every second key is
 /// dropped and the stride doubles.
@@ -100,7 +101,7 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
             };
             chain.run(cx, &mut PushFn::<(K, V), _>::new(add))?;
             cx.outcome()?;
-            Ok(vec![sample.report()])
+            Ok(vec![sample.written()])
         });
         return (branch.clone(), Port { stage, output: 0 });
     };
@@ -111,7 +112,7 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
         let by = |_| Partitioning::Fixed(cx.task.attempt.task.index);
         let edge = run_into_edge(cx, &sampling, 0, by, &write_pair::<K, V>)?;
         let sample = sampling.sample.into_inner().unwrap_or_else(|e| e.into_inner());
-        Ok(vec![edge, sample.report()])
+        Ok(vec![edge, sample.written()])
     });
     let chain = ReadPairs { order: Order::Arrival, types: PhantomData::<fn() -> (K, V)> };
     let ports = vec![Port { stage, output: 0 }];
@@ -158,14 +159,14 @@ impl Sample {
         }
         self.keys.truncate(self.group + self.group_max.div_ceil(2));
     }
-    fn report(self) -> OutputReport {
+    fn written(self) -> Written {
         let mut out = Vec::new();
         for (stride_log2, key) in &self.keys {
             out.extend_from_slice(&(key.len() as u32 + 4).to_le_bytes());
             out.extend_from_slice(&stride_log2.to_le_bytes());
             out.extend_from_slice(key);
         }
-        OutputReport::Broadcast(out)
+        Written::Broadcast(out)
     }
 }
 

@@ -10,10 +10,11 @@ use crate::sink::{Appender, PartWriter, Sink};
 use crate::task::context::{OpInTask, TaskCx};
 use crate::task::culprit::Op;
 use crate::task::failure::TaskResult;
+use crate::task::written::Written;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use windrow_model::counters::names;
-use windrow_model::{Location, Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::{Location, Order, Output, Partitioner, Partitions, Port};
 
 impl<R: Datum> Records<R> {
     /// Writes every record with a sink: `tsv`, `text`, `jsonl`, `csv`, `fixed` or your own. The folder appears as a
@@ -86,7 +87,7 @@ fn write_part<R: Datum, S: Sink<R>>(
     index: u32,
     sink: &S,
     run: impl FnOnce(&mut dyn Push<R>) -> TaskResult<()>,
-) -> TaskResult<OutputReport> {
+) -> TaskResult<Written> {
     let path = cx.output_file(&windrow_format::names::sink_file(index));
     let is_text_file = sink.framing().is_text() && Location::of(sink.path()).dataset().is_none();
     let writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
@@ -96,7 +97,7 @@ fn write_part<R: Datum, S: Sink<R>>(
     let part = part.writer.finish(index)?;
     cx.count(names::RECORDS_WRITTEN, part.records);
     cx.count(names::BYTES_WRITTEN, part.bytes);
-    Ok(OutputReport::Sink(part))
+    Ok(Written::Part(part))
 }
 
 #[cfg(test)]

@@ -1,0 +1,47 @@
+//! What a task has written, before it is reported.
+
+use windrow_format::spool::Place;
+use windrow_model::{EdgeReport, OutputReport, PartReport, Segment, TaskOutput};
+
+/// What a task has written to one of its outputs.
+pub(crate) enum Written {
+    /// Records for other tasks.
+    Edge(WrittenEdge),
+    /// The inline output.
+    Broadcast(Vec<u8>),
+    /// The part file of a sink.
+    Part(PartReport),
+}
+
+/// The image of an edge. Its segments stay on this machine: readers find them in its index.
+pub(crate) struct WrittenEdge {
+    /// The segments, by ascending partition.
+    pub segments: Vec<Segment>,
+    /// Where the image is in the spool of the process; none if it has a file of its own or is kept in memory.
+    pub place: Option<Place>,
+}
+
+impl Written {
+    /// The report of this output of a task, for the scheduler. Linear in the number of segments.
+    pub(crate) fn report(self, output: &TaskOutput) -> OutputReport {
+        match self {
+            Written::Edge(edge) => {
+                let partitions = match output {
+                    TaskOutput::Edge { partitions } => *partitions,
+                    _ => 1,
+                };
+                OutputReport::Edge(EdgeReport::of(&edge.segments, partitions))
+            }
+            Written::Broadcast(bytes) => OutputReport::Broadcast(bytes),
+            Written::Part(part) => OutputReport::Sink(part),
+        }
+    }
+
+    /// Where it is in the spool of the process, if it is there.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self {
+            Written::Edge(edge) => edge.place,
+            _ => None,
+        }
+    }
+}
