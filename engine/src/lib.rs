@@ -53,7 +53,7 @@ pub use mapped_files::MappedFiles;
 pub use memory::{Claim, Memory, Share};
 pub use pairs::Pairs;
 pub use partition::Partitioning;
-pub use resident::{Hole, InMemoryOutputs, ReleasedPartition};
+pub use resident::{Hole, InMemoryOutputs};
 pub use segments::{Concat, LocalSegment, open_concat, open_sorted};
 pub use sorter::Sorted;
 pub use windrow_format::block::Identity;

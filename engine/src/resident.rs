@@ -8,19 +8,19 @@
 mod batch;
 mod whole;
 
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
 use crate::memory::{Claim, Memory};
 use crate::run::unique_path;
 use crate::segments::LocalSegment;
 pub use batch::Hole;
-use batch::{Batch, Maker, SmallOutput, StretchCursor};
+use batch::{Batch, Maker, SmallOutput};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use whole::WholeOutput;
-use windrow_format::block::Identity;
+use windrow_format::block::{HEADER_BYTES, Header, Identity};
 use windrow_format::segment_builder::Sealed;
 use windrow_format::shuffle::Segments;
 use windrow_model::{Segment, total};
@@ -42,15 +42,6 @@ pub(crate) enum Kept {
     Segments(Vec<Segment>),
     /// There is no room for them.
     Refused(Blocks),
-}
-
-/// A partition of an edge after its release.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ReleasedPartition<T> {
-    /// Values of outputs that are not kept here.
-    pub others: Vec<T>,
-    /// Parts of files to free.
-    pub holes: Vec<Hole>,
 }
 
 /// Outputs in memory.
@@ -81,8 +72,8 @@ struct Edge {
     /// Whether some of them were taken although there was no room.
     is_short: bool,
     batches: Vec<Batch>,
-    /// The number of each merged output's batch, and its position in it.
-    merged: HashMap<Maker, (usize, u32)>,
+    /// The number of each merged output's batch.
+    merged: HashMap<Maker, usize>,
 }
 
 impl InMemoryOutputs {
@@ -147,91 +138,76 @@ impl InMemoryOutputs {
         (self.memory.limit() / SHORT_BATCH_PART).clamp(SHORT_BATCH_BYTES, BATCH_BYTES)
     }
 
-    fn merge(&self, outputs: Vec<SmallOutput>) -> (Batch, Vec<Maker>) {
+    fn merge(&self, outputs: Vec<SmallOutput>) -> Batch {
         let before = outputs.iter().map(SmallOutput::memory).sum();
-        let (batch, makers) = Batch::in_memory(outputs);
+        let batch = Batch::in_memory(outputs);
         self.memory.resize_resident(before, batch.memory());
-        (batch, makers)
+        batch
     }
 
-    fn merge_to_disk(&self, outputs: Vec<SmallOutput>) -> Result<(Batch, Vec<Maker>)> {
+    fn merge_to_disk(&self, outputs: Vec<SmallOutput>) -> Result<Batch> {
         let before = outputs.iter().map(SmallOutput::memory).sum();
         let written = Batch::on_disk(outputs, &unique_path(&self.folder));
         self.memory.resize_resident(before, 0);
         written
     }
 
-    /// The local segments of a task's input, in the order of `wanted`: a segment that is kept here as one or several
-    /// pieces, and any other (and one that was released) as a part of the file that `file` names by its position. The
-    /// identities need no partition.
-    pub fn locate<'s>(
-        &self,
-        wanted: impl Iterator<Item = (Identity, &'s Segment)>,
-        file: impl Fn(usize) -> PathBuf,
-    ) -> Vec<LocalSegment> {
-        let mut found = Vec::with_capacity(wanted.size_hint().0);
-        let mut edges = self.edges();
-        // Most inputs are one partition of one edge.
-        let mut cursors: Option<(EdgeKey, u32, Vec<StretchCursor>)> = None;
-        for (at, (identity, segment)) in wanted.enumerate() {
-            let (key, maker) = (EdgeKey::of(&identity), Maker::of(&identity));
-            let edge = edges.entry(key).or_default();
+    /// The segments of one partition of an edge in the order of the tasks, of the outputs that are kept here. Job, stage, output
+    /// and partition of `of` count; `counts` tells which attempts do. A segment is one or several neighbouring pieces. Costs one
+    /// step for each kept output; the lock is held for each batch and not for each output.
+    ///
+    /// # Errors
+    /// The file of a batch is damaged, so that its segments cannot be found.
+    pub fn partition(&self, of: &Identity, counts: impl Fn(&Identity) -> bool) -> Result<Vec<LocalSegment>> {
+        let mut found = Vec::new();
+        let mut stretches = Vec::new();
+        {
+            let mut edges = self.edges();
+            let Some(edge) = edges.get_mut(&EdgeKey::of(of)) else { return Ok(found) };
             if !edge.small.is_empty() {
                 let merged = self.merge(edge.take_small());
                 edge.add(merged);
             }
-            let resident = |path: &Arc<Path>, at: Range<usize>, bytes: &Arc<MappedFile>| {
-                LocalSegment::in_memory(path.clone(), at, segment, identity, bytes.clone())
-            };
-            let before = found.len();
-            if let Some((number, position)) = edge.merged.get(&maker) {
-                let fits = |(k, partition, _): &&mut (EdgeKey, u32, Vec<StretchCursor>)| {
-                    *k == key && *partition == segment.partition
-                };
-                let open = match cursors.as_mut().filter(fits) {
-                    Some((.., open)) => open,
-                    None => {
-                        let all = edge.batches.iter().map(|batch| batch.partition(segment.partition)).collect();
-                        &mut cursors.insert((key, segment.partition, all)).2
-                    }
-                };
-                let path = edge.batches[*number].path().unwrap_or(&self.folder);
-                let segment = open[*number].find(*position);
-                found.extend(segment.map(|(bytes, at)| resident(path, at, bytes)));
-            } else if let Some(output) = edge.whole.get(&maker) {
-                let pieces = output.partition(segment.partition).iter();
-                found.extend(pieces.filter_map(|piece| {
-                    let bytes = piece.bytes.as_ref()?;
-                    let (records, raw_length) = (piece.records, piece.raw_length);
-                    Some(LocalSegment { records, raw_length, ..resident(&self.folder, 0..bytes.len(), bytes) })
-                }));
-            }
-            if found.len() == before {
-                found.push(LocalSegment::of(file(at), segment, identity));
+            stretches.extend(edge.batches.iter().filter_map(|batch| batch.stretch(of.partition)));
+            for (maker, output) in &edge.whole {
+                let identity = maker.identity(of);
+                for piece in output.partition(of.partition) {
+                    let Some(bytes) = piece.bytes.as_ref() else { continue };
+                    let at = (0..bytes.len(), bytes.clone());
+                    found.push(in_memory(&self.folder, identity, at, (piece.records, piece.raw_length)));
+                }
             }
         }
-        found
+        for stretch in stretches {
+            let path = stretch.path().unwrap_or(&self.folder).clone();
+            let each = |maker: &Maker, bytes: &Arc<MappedFile>, at: Range<usize>| {
+                let sizes = sizes(&bytes[at.clone()]);
+                found.push(in_memory(&path, maker.identity(of), (at, bytes.clone()), sizes));
+            };
+            stretch.each_segment(each).map_err(EngineError::file(&path))?;
+        }
+        found.retain(|segment| counts(&segment.identity));
+        // Stable: pieces of a segment keep their order. Each batch is sorted already.
+        found.sort_by_key(|segment| segment.identity.task);
+        Ok(found)
+    }
+
+    /// Returns whether an output is kept here.
+    pub fn holds(&self, of: &Identity) -> bool {
+        self.edges().get(&EdgeKey::of(of)).is_some_and(|edge| edge.holds(&Maker::of(of)))
     }
 
     /// Drops a partition of all outputs of an edge, which must have no further readers. Job, stage, output and partition
-    /// of `of` count. `all` are all outputs that have records for it.
-    pub fn release_partition<T>(
-        &self,
-        of: &Identity,
-        all: impl Iterator<Item = (Identity, T)>,
-    ) -> ReleasedPartition<T> {
+    /// of `of` count. Returns parts of files to free.
+    pub fn release_partition(&self, of: &Identity) -> Vec<Hole> {
         let mut freed = Vec::new();
         let mut edges = self.edges();
-        let Some(edge) = edges.get_mut(&EdgeKey::of(of)) else {
-            return ReleasedPartition { others: all.map(|(_, value)| value).collect(), holes: Vec::new() };
-        };
-        let others = all.filter(|(output, _)| !edge.holds(&Maker::of(output)));
-        let others = others.map(|(_, value)| value).collect();
+        let Some(edge) = edges.get_mut(&EdgeKey::of(of)) else { return Vec::new() };
         edge.whole.values_mut().for_each(|output| output.release(of.partition, &mut freed));
         let holes = edge.batches.iter_mut().filter_map(|batch| batch.release(of.partition, &mut freed)).collect();
         drop(edges);
         self.free(freed);
-        ReleasedPartition { others, holes }
+        holes
     }
 
     /// Drops an output, which must have no further readers. Returns whether it was kept here.
@@ -240,7 +216,7 @@ impl InMemoryOutputs {
         let mut edges = self.edges();
         let Some(edge) = edges.get_mut(&EdgeKey::of(of)) else { return false };
         let maker = Maker::of(of);
-        if let Some((number, _)) = edge.merged.remove(&maker) {
+        if let Some(number) = edge.merged.remove(&maker) {
             let batch = &mut edge.batches[number];
             batch.live -= 1;
             if batch.live == 0 {
@@ -278,6 +254,11 @@ impl Maker {
     fn of(identity: &Identity) -> Self {
         Maker { task: identity.task, attempt: identity.attempt, epoch: identity.epoch }
     }
+
+    /// The identity of its part of a partition of an edge.
+    fn identity(&self, of: &Identity) -> Identity {
+        Identity { task: self.task, attempt: self.attempt, epoch: self.epoch, ..*of }
+    }
 }
 
 impl Edge {
@@ -286,12 +267,10 @@ impl Edge {
         std::mem::take(&mut self.small)
     }
 
-    fn add(&mut self, (batch, makers): (Batch, Vec<Maker>)) {
+    fn add(&mut self, batch: Batch) {
         let number = self.batches.len();
+        self.merged.extend(batch.makers().iter().map(|maker| (*maker, number)));
         self.batches.push(batch);
-        for (position, maker) in (0u32..).zip(makers) {
-            self.merged.insert(maker, (number, position));
-        }
     }
 
     fn holds(&self, maker: &Maker) -> bool {
@@ -299,6 +278,30 @@ impl Edge {
             || self.whole.contains_key(maker)
             || self.small.iter().any(|o| o.maker == *maker)
     }
+}
+
+/// A segment at a place in bytes, with its records and their bytes before compression.
+fn in_memory(
+    path: &Arc<Path>,
+    identity: Identity,
+    (at, bytes): (Range<usize>, Arc<MappedFile>),
+    (records, raw_length): (u64, u64),
+) -> LocalSegment {
+    let (offset, length) = (at.start as u64, at.len() as u64);
+    let segment = Segment { partition: identity.partition, offset, length, records, raw_length, digest: 0 };
+    LocalSegment::in_memory(path.clone(), &segment, identity, bytes)
+}
+
+/// Records of a segment and their bytes before compression, as the headers of its blocks say. A reader finds what is wrong with
+/// a header that does not parse.
+fn sizes(mut segment: &[u8]) -> (u64, u64) {
+    let (mut records, mut raw_length) = (0, 0);
+    while let Ok(header) = Header::parse(segment) {
+        records += u64::from(header.records);
+        raw_length += u64::from(header.raw_length);
+        segment = segment.get(HEADER_BYTES + header.stored_length as usize..).unwrap_or_default();
+    }
+    (records, raw_length)
 }
 
 /// Copies blocks, which are sorted by partition, out of their buffers.

@@ -14,7 +14,6 @@ use crate::run::{FAN_IN_MAX, MappedCursor, RunFile};
 use crate::sorter::{Block, Sorted, Sorter};
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
@@ -70,24 +69,10 @@ impl LocalSegment {
         LocalSegment { offset, ..LocalSegment::of(path, segment, identity) }
     }
 
-    /// A segment at a place in bytes that are open already. The partition of the identity is filled in.
-    pub(crate) fn in_memory(
-        path: Arc<Path>,
-        at: Range<usize>,
-        segment: &Segment,
-        identity: Identity,
-        bytes: Arc<MappedFile>,
-    ) -> Self {
-        LocalSegment {
-            path,
-            offset: at.start as u64,
-            length: at.len() as u64,
-            records: segment.records,
-            raw_length: segment.raw_length,
-            identity: Identity { partition: segment.partition, ..identity },
-            changed: if bytes.is_of_a_file() { Changed::default() } else { Changed::never() },
-            resident: Some(bytes),
-        }
+    /// A segment of bytes that are open already. The partition of the identity is filled in.
+    pub(crate) fn in_memory(path: Arc<Path>, segment: &Segment, identity: Identity, bytes: Arc<MappedFile>) -> Self {
+        let changed = if bytes.is_of_a_file() { Changed::default() } else { Changed::never() };
+        LocalSegment { changed, resident: Some(bytes), ..LocalSegment::of(path, segment, identity) }
     }
 
     /// The error of a segment that changed while it was used, with its `index` in the list. To be called after the last

@@ -18,7 +18,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use windrow_format::{block, gather, private};
+use windrow_format::block::{self, FormatError};
+use windrow_format::{gather, private};
 
 /// Holes in files start and end at multiples of this, because the system frees whole pages only.
 const ALIGN: usize = 64 << 10;
@@ -69,6 +70,8 @@ pub(super) struct Batch {
     /// By ascending partition.
     stretches: Vec<Stretch>,
     file: Option<BatchFile>,
+    /// By position.
+    makers: Arc<[Maker]>,
     /// Outputs that have not been released.
     pub live: usize,
 }
@@ -79,6 +82,7 @@ struct Stretch {
     partition: u32,
     /// In the buffer, or in the file.
     range: Range<usize>,
+    segments: u32,
     /// None once the partition has been released.
     bytes: Option<Arc<MappedFile>>,
 }
@@ -94,21 +98,26 @@ struct BatchFile {
 }
 
 /// The segments of a partition, merged.
-type Merged = Vec<(u32, Vec<u8>)>;
+#[derive(Debug)]
+struct Merged {
+    partition: u32,
+    bytes: Vec<u8>,
+    segments: u32,
+}
 
 impl Batch {
-    /// Merges outputs in memory; also returns their makers by position. Copies every byte once.
-    pub(super) fn in_memory(outputs: Vec<SmallOutput>) -> (Batch, Vec<Maker>) {
+    /// Merges outputs in memory. Copies every byte once.
+    pub(super) fn in_memory(outputs: Vec<SmallOutput>) -> Batch {
         let (merged, makers) = merged(outputs);
         let stretches = merged.into_iter().map(Stretch::in_memory).collect();
-        (Batch { stretches, file: None, live: makers.len() }, makers)
+        Batch { stretches, file: None, live: makers.len(), makers }
     }
 
     /// Merges outputs into a new file.
-    pub(super) fn on_disk(outputs: Vec<SmallOutput>, path: &Path) -> Result<(Batch, Vec<Maker>)> {
+    pub(super) fn on_disk(outputs: Vec<SmallOutput>, path: &Path) -> Result<Batch> {
         let (merged, makers) = merged(outputs);
         let (stretches, file) = written(merged, path)?;
-        Ok((Batch { stretches, file: Some(file), live: makers.len() }, makers))
+        Ok(Batch { stretches, file: Some(file), live: makers.len(), makers })
     }
 
     /// Bytes of memory.
@@ -116,17 +125,21 @@ impl Batch {
         self.stretches.iter().filter_map(|s| s.bytes.as_ref()).map(|bytes| bytes.memory()).sum()
     }
 
-    /// The path of the file, if there is one.
-    pub(super) fn path(&self) -> Option<&Arc<Path>> {
-        self.file.as_ref().map(|file| &file.path)
+    /// Who made the merged outputs, by position.
+    pub(super) fn makers(&self) -> &[Maker] {
+        &self.makers
     }
 
-    /// The segments of a partition.
-    pub(super) fn partition(&self, partition: u32) -> StretchCursor {
-        let stretch = self.find(partition).map(|at| &self.stretches[at]);
-        let bytes = stretch.and_then(|s| Some((s.bytes.clone()?, s.range.clone())));
-        let (bytes, range) = bytes.map_or((None, 0..0), |(bytes, range)| (Some(bytes), range));
-        StretchCursor { bytes, next: range.start, position: 0, range }
+    /// The segments of a partition. None if there are none, or if it was released.
+    pub(super) fn stretch(&self, partition: u32) -> Option<SharedStretch> {
+        let stretch = &self.stretches[self.find(partition)?];
+        Some(SharedStretch {
+            bytes: stretch.bytes.clone()?,
+            range: stretch.range.clone(),
+            segments: stretch.segments,
+            makers: self.makers.clone(),
+            path: self.file.as_ref().map(|file| file.path.clone()),
+        })
     }
 
     /// Takes the bytes of a partition out, which has no further readers; returns a part of the file to free.
@@ -162,14 +175,15 @@ impl Batch {
 }
 
 impl Stretch {
-    fn in_memory((partition, mut bytes): (u32, Vec<u8>)) -> Stretch {
+    fn in_memory(merged: Merged) -> Stretch {
+        let Merged { partition, mut bytes, segments } = merged;
         bytes.shrink_to_fit();
-        Stretch { partition, range: 0..bytes.len(), bytes: Some(Arc::new(MappedFile::of_bytes(bytes))) }
+        Stretch { partition, range: 0..bytes.len(), segments, bytes: Some(Arc::new(MappedFile::of_bytes(bytes))) }
     }
 }
 
 /// The segments of all outputs by partition, each with position and length before it; and the makers by position.
-fn merged(mut outputs: Vec<SmallOutput>) -> (Merged, Vec<Maker>) {
+fn merged(mut outputs: Vec<SmallOutput>) -> (Vec<Merged>, Arc<[Maker]>) {
     outputs.sort_unstable_by_key(|output| output.maker);
     let mut lengths: Vec<(u32, usize)> = Vec::new();
     for (partition, length) in outputs.iter().flat_map(|output| &output.partitions) {
@@ -181,38 +195,40 @@ fn merged(mut outputs: Vec<SmallOutput>) -> (Merged, Vec<Maker>) {
         sum.1 += if same { next.1 } else { 0 };
         same
     });
-    let mut merged: Merged = lengths.into_iter().map(|(p, length)| (p, Vec::with_capacity(length))).collect();
+    let empty = |(partition, length)| Merged { partition, bytes: Vec::with_capacity(length), segments: 0 };
+    let mut merged: Vec<Merged> = lengths.into_iter().map(empty).collect();
     let mut before = vec![0; merged.len()];
     for (position, output) in (0u32..).zip(&outputs) {
         let (mut from, mut at) = (0, 0);
         for (partition, length) in &output.partitions {
             // Both lists ascend, and most outputs have records for most partitions.
-            while merged[at].0 != *partition {
+            while merged[at].partition != *partition {
                 at += 1;
             }
-            let to = &mut merged[at].1;
+            let to = &mut merged[at];
             let end = from + *length as usize;
             let step = position - std::mem::replace(&mut before[at], position);
             let (head, n) = block::lengths(step as usize, *length as usize);
-            to.extend_from_slice(&head[..n]);
-            to.extend_from_slice(&output.bytes[from..end]);
+            to.bytes.extend_from_slice(&head[..n]);
+            to.bytes.extend_from_slice(&output.bytes[from..end]);
+            to.segments += 1;
             from = end;
         }
     }
     (merged, outputs.iter().map(|output| output.maker).collect())
 }
 
-fn written(merged: Merged, path: &Path) -> Result<(Vec<Stretch>, BatchFile)> {
+fn written(merged: Vec<Merged>, path: &Path) -> Result<(Vec<Stretch>, BatchFile)> {
     let mut to = private::create_new(path).map_err(EngineError::io("create", path))?;
     let file = BatchFile { path: path.into(), gone: 0, low: 0 };
-    let bytes = merged.iter().map(|(_, bytes)| &bytes[..]);
+    let bytes = merged.iter().map(|merged| &merged.bytes[..]);
     gather::write_all(&mut to, bytes).map_err(EngineError::io("write", path))?;
     let map = Arc::new(MappedFile::open(path)?);
     let mut end = 0;
-    let stretch = |(partition, bytes): (u32, Vec<u8>)| {
+    let stretch = |Merged { partition, bytes, segments }: Merged| {
         let start = end;
         end += bytes.len();
-        Stretch { partition, range: start..end, bytes: Some(map.clone()) }
+        Stretch { partition, range: start..end, segments, bytes: Some(map.clone()) }
     };
     Ok((merged.into_iter().map(stretch).collect(), file))
 }
@@ -224,35 +240,50 @@ impl Drop for BatchFile {
     }
 }
 
-/// Finds segments of one partition by the positions of their tasks.
+/// The segments of one partition, which stay readable after the partition was released.
 #[derive(Debug)]
-pub(super) struct StretchCursor {
-    bytes: Option<Arc<MappedFile>>,
+pub(super) struct SharedStretch {
+    bytes: Arc<MappedFile>,
     range: Range<usize>,
-    /// Offset of the next segment, and the position of the one before.
-    next: usize,
-    position: u32,
+    segments: u32,
+    makers: Arc<[Maker]>,
+    path: Option<Arc<Path>>,
 }
 
-impl StretchCursor {
-    /// The segment of the task at this position: the bytes that hold it, and its range in them. Positions that ascend
-    /// from call to call cost one step for each segment. None if the partition was released, or the bytes are damaged so
-    /// that the segment cannot be found.
-    pub(super) fn find(&mut self, position: u32) -> Option<(&Arc<MappedFile>, Range<usize>)> {
-        let bytes = self.bytes.as_ref()?;
-        if self.next == self.range.start || position <= self.position {
-            (self.next, self.position) = (self.range.start, 0);
+impl SharedStretch {
+    /// The path of the file, if it is a part of one.
+    pub(super) fn path(&self) -> Option<&Arc<Path>> {
+        self.path.as_ref()
+    }
+
+    /// Calls `f` with each segment in the order of the tasks: its maker, and the bytes that hold it with its range in them.
+    ///
+    /// # Errors
+    /// The bytes are damaged so that a segment cannot be found. A wrong place that is found nevertheless is an error of the
+    /// segment's reader: its blocks are checked against the identity of the maker.
+    pub(super) fn each_segment(
+        &self,
+        mut f: impl FnMut(&Maker, &Arc<MappedFile>, Range<usize>),
+    ) -> Result<(), FormatError> {
+        let mut position = 0usize;
+        let mut next = self.range.start;
+        for _ in 0..self.segments {
+            let (maker, at) = self.segment(&mut position, next)?;
+            next = at.end;
+            f(maker, &self.bytes, at);
         }
-        while self.next < self.range.end {
-            let (at, step) = block::read_varint(bytes, self.next).ok()?;
-            let (at, length) = block::read_varint(bytes, at).ok()?;
-            self.position = self.position.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
-            self.next = at + length;
-            if self.position >= position {
-                let is_it = self.position == position && self.next <= self.range.end;
-                return is_it.then_some((bytes, at..self.next));
-            }
+        if next != self.range.end {
+            return Err(FormatError::Malformed("a batch has more bytes than segments"));
         }
-        None
+        Ok(())
+    }
+
+    fn segment(&self, position: &mut usize, head: usize) -> Result<(&Maker, Range<usize>), FormatError> {
+        let (at, step) = block::read_varint(&self.bytes, head)?;
+        let (at, length) = block::read_varint(&self.bytes, at)?;
+        *position = position.saturating_add(step);
+        let maker = self.makers.get(*position).ok_or(FormatError::Malformed("a batch has no such output"))?;
+        let end = at.checked_add(length).filter(|end| *end <= self.range.end).ok_or(FormatError::Truncated)?;
+        Ok((maker, at..end))
     }
 }

@@ -29,8 +29,9 @@ fn keep(outputs: &InMemoryOutputs, claim: &mut Claim, of: &Identity, list: &[(u3
     }
 }
 
-fn no_file(at: usize) -> PathBuf {
-    panic!("segment {at} is kept in memory")
+/// The segments of a partition, whatever the attempt.
+fn partition(outputs: &InMemoryOutputs, partition: u32) -> Vec<LocalSegment> {
+    outputs.partition(&Identity { partition, ..of(0) }, |_| true).unwrap()
 }
 
 fn keys_of(local: Vec<LocalSegment>) -> Vec<Vec<u8>> {
@@ -68,39 +69,32 @@ proptest! {
             kept[task] = keep(&outputs, &mut claim, &of(task as u32), &list);
             prop_assert!(kept[task].is_sorted_by_key(|s| s.partition));
         }
-        let wanted = |partition: u32| {
-            (0u32..).zip(&kept).flat_map(move |(task, segments)| {
-                segments.iter().filter(move |s| s.partition == partition).map(move |s| (of(task), s))
-            })
-        };
+        let wanted = |partition: u32| kept.iter().flatten().filter(move |s| s.partition == partition);
         for partition in 0..4 {
-            let local = outputs.locate(wanted(partition), no_file);
-            prop_assert_eq!(local.iter().map(|s| s.length).sum::<u64>(), wanted(partition).map(|(_, s)| s.length).sum::<u64>());
-            prop_assert_eq!(local.iter().map(|s| s.records).sum::<u64>(), wanted(partition).map(|(_, s)| s.records).sum::<u64>());
+            let local = super::tests::partition(&outputs, partition);
+            prop_assert_eq!(local.iter().map(|s| s.length).sum::<u64>(), wanted(partition).map(|s| s.length).sum::<u64>());
+            prop_assert_eq!(local.iter().map(|s| s.records).sum::<u64>(), wanted(partition).map(|s| s.records).sum::<u64>());
+            prop_assert_eq!(
+                local.iter().map(|s| s.raw_length).sum::<u64>(),
+                wanted(partition).map(|s| s.raw_length).sum::<u64>()
+            );
             let all: Vec<Vec<u8>> = expected.iter().flat_map(|task| task[partition as usize].iter().cloned()).collect();
             prop_assert_eq!(keys_of(local), all);
-            // Also in another order than that of the tasks.
-            let mut backwards: Vec<_> = wanted(partition).collect();
-            backwards.reverse();
-            let all: Vec<Vec<u8>> = expected.iter().rev().flat_map(|task| task[partition as usize].iter().cloned()).collect();
-            prop_assert_eq!(keys_of(outputs.locate(backwards.into_iter(), no_file)), all);
         }
         // Only the released partition is gone.
-        let all = (0..=tasks.len() as u32).map(|task| (of(task), task));
-        let released = outputs.release_partition(&Identity { partition: 2, ..of(0) }, all);
-        let others = vec![tasks.len() as u32];
-        prop_assert_eq!(released, ReleasedPartition { others, holes: Vec::new() }, "one was never kept");
-        for partition in [0, 1, 3] {
-            let local = outputs.locate(wanted(partition), no_file);
-            prop_assert!(local.iter().all(|s| s.resident.is_some()));
+        let before = super::tests::partition(&outputs, 2);
+        prop_assert_eq!(outputs.release_partition(&Identity { partition: 2, ..of(0) }), Vec::new());
+        for partition in 0..4 {
+            let local = super::tests::partition(&outputs, partition);
+            let expected = if partition == 2 { 0 } else { wanted(partition).count() };
+            let tasks: std::collections::BTreeSet<u32> = local.iter().map(|s| s.identity.task).collect();
+            prop_assert_eq!(tasks.len(), expected);
         }
-        // A segment that is gone is not passed over.
-        let missing = |_| PathBuf::from("missing");
-        let local = outputs.locate(wanted(2), missing);
-        prop_assert_eq!(local.len(), wanted(2).count());
-        prop_assert!(local.iter().all(|s| s.resident.is_none()));
+        let all: Vec<Vec<u8>> = expected.iter().flat_map(|task| task[2].iter().cloned()).collect();
+        prop_assert_eq!(keys_of(before), all, "a reader that has begun reads to its end");
+        prop_assert!(!outputs.holds(&of(tasks.len() as u32)));
         for task in 0..tasks.len() as u32 {
-            prop_assert!(outputs.release(&of(task)) && !outputs.release(&of(task)));
+            prop_assert!(outputs.holds(&of(task)) && outputs.release(&of(task)) && !outputs.release(&of(task)));
         }
         drop(claim);
         prop_assert_eq!(memory.free(), memory.pool());
@@ -114,12 +108,16 @@ fn batch_keeps_attempts_of_a_task_apart() {
     let outputs = store(&memory);
     let mut claim = memory.begin(1).output();
     let attempts = [0, 1, 2].map(|attempt| Identity { attempt, ..of(7) });
-    let kept = attempts.map(|of| keep(&outputs, &mut claim, &of, &[(3, vec![vec![of.attempt as u8]])]));
-    let local = outputs.locate([(attempts[1], &kept[1][0])].into_iter(), no_file);
-    assert_eq!(keys_of(local), [[1]]);
+    attempts.iter().for_each(|of| drop(keep(&outputs, &mut claim, of, &[(3, vec![vec![of.attempt as u8]])])));
+    let read = |attempt: u32| {
+        let of_edge = Identity { partition: 3, ..Identity::default() };
+        keys_of(
+            outputs.partition(&of_edge, |of| *of == Identity { partition: 3, ..attempts[attempt as usize] }).unwrap(),
+        )
+    };
+    assert_eq!(read(1), [[1]]);
     assert!(outputs.release(&attempts[0]));
-    let local = outputs.locate([(attempts[2], &kept[2][0]), (attempts[1], &kept[1][0])].into_iter(), no_file);
-    assert_eq!(keys_of(local), [[2], [1]]);
+    assert_eq!((read(2), read(1)), (vec![vec![2]], vec![vec![1]]));
 }
 
 /// Outputs may always hold a quarter of the limit; beyond it they must leave a quarter free.
@@ -161,8 +159,8 @@ fn a_sorted_segment_is_one_piece() {
     let outputs = store(&memory);
     let mut claim = memory.begin(1).output();
     claim.force(blocks.iter().map(|(_, sealed)| sealed.memory()).sum());
-    let Ok(Kept::Segments(segments)) = outputs.keep(&of(0), blocks, &mut claim) else { panic!("there is room") };
-    assert_eq!(outputs.locate([(of(0), &segments[0])].into_iter(), no_file).len(), 1);
+    let Ok(Kept::Segments(_)) = outputs.keep(&of(0), blocks, &mut claim) else { panic!("there is room") };
+    assert_eq!(partition(&outputs, 3).len(), 1);
 }
 
 #[test]
@@ -201,14 +199,11 @@ fn batches_go_to_files_when_memory_is_short() {
     assert_eq!(files(), tasks as usize, "each output is larger than a batch may be");
     let mut freed = 0;
     for p in 0..PARTITIONS {
-        let wanted = || (0u32..).zip(&kept).map(|(task, segments)| (of(task), &segments[p as usize]));
         if p % 97 == 0 {
             let expected: Vec<Vec<u8>> = (0..tasks).map(|task| key(task, p)).collect();
-            assert_eq!(keys_of(outputs.locate(wanted(), no_file)), expected);
+            assert_eq!(keys_of(partition(&outputs, p)), expected);
         }
-        let ReleasedPartition { others, holes } =
-            outputs.release_partition(&Identity { partition: p, ..of(0) }, wanted().map(|(of, _)| (of, ())));
-        assert!(others.is_empty());
+        let holes = outputs.release_partition(&Identity { partition: p, ..of(0) });
         freed += holes.iter().map(|hole| hole.to - hole.from).sum::<u64>();
     }
     let stored: u64 = kept.iter().flatten().map(|s| s.length).sum();
@@ -227,7 +222,7 @@ fn damaged_batch_file_loses_no_segment_silently() {
     let outputs = InMemoryOutputs::new(memory.clone(), folder.path());
     let mut claim = memory.begin(1).output();
     let list: Vec<(u32, Vec<Vec<u8>>)> = (0..2).map(|p| (p, vec![vec![p as u8; 1]])).collect();
-    let kept: Vec<Vec<Segment>> = (0..3).map(|task| keep(&outputs, &mut claim, &of(task), &list)).collect();
+    (0..3).for_each(|task| drop(keep(&outputs, &mut claim, &of(task), &list)));
     let path = folder.path().join("batch");
     {
         let mut edges = outputs.edges();
@@ -245,12 +240,9 @@ fn damaged_batch_file_loses_no_segment_silently() {
             std::fs::write(&path, &damaged).unwrap();
             let mut errors = 0;
             for p in 0..2 {
-                let wanted = (0u32..).zip(&kept).map(|(task, segments)| (of(task), &segments[p]));
-                let local = outputs.locate(wanted, |_| folder.path().join("missing"));
-                assert!(local.len() >= 3);
                 let mut found = 0;
-                let read = open_concat(local).and_then(|c| {
-                    c.for_each(&|| Ok(()), |_, _| {
+                let read = outputs.partition(&Identity { partition: p, ..of(0) }, |_| true).and_then(|local| {
+                    open_concat(local)?.for_each(&|| Ok(()), |_, _| {
                         found += 1;
                         Ok(())
                     })
