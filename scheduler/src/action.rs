@@ -1,8 +1,10 @@
 //! Everything the scheduler can ask of its driver: plain data.
 
 use crate::ledger::Tally;
+use std::sync::Arc;
 use windrow_model::{
-    AttemptId, BadRecord, JobId, JobStatus, StagedPart, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
+    AttemptId, BadRecord, JobId, JobStatus, StageOutputs, StagedPart, StoredBlob, Task, TaskId, TaskReport, WorkerId,
+    WorkerState,
 };
 
 /// Results for the driver by their names in `Plan::collects`: one blob for each task of the stage, in task order.
@@ -32,8 +34,10 @@ impl CollectedBlob {
 pub enum Action {
     /// List and cut the inputs, check and stage the outputs; answered by `Planned` or `PlanFailed`.
     PlanJob { job: JobId },
-    /// Run this attempt; answered by `AttemptDone`, `AttemptFailed` or `SegmentLost`.
-    Assign { worker: WorkerId, task: Box<Task> },
+    /// Run this attempt; answered by `AttemptDone`, `AttemptFailed` or `SegmentLost`. `tables`: of the stages that its edges
+    /// read. Each table is the same for all tasks with ports of its version, so a driver sends it to a worker once
+    /// (`SentTables`).
+    Assign { worker: WorkerId, task: Box<Task>, tables: Vec<Arc<StageOutputs>> },
     /// Stop this attempt and delete its files.
     Revoke { worker: WorkerId, attempt: AttemptId },
     /// This attempt is the task's only winner: publish its parts; answered by `Published` or `PublishFailed`.

@@ -12,11 +12,11 @@
 use crate::action::Action;
 use crate::job::Job;
 use crate::left_out::Shunned;
+use crate::locality::Locality;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
 use crate::workers::{Placement, Workers};
-use std::collections::BTreeMap;
 use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId, total};
 
 /// Number of tasks waiting for another worker that are examined before the job loses its turn.
@@ -115,13 +115,11 @@ impl State {
     fn assign_to_one(&mut self, id: JobId, s: usize, t: usize, choice: Choice, begin: impl FnOnce(&mut Job, Run, u64)) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
-        job.note_expected(s, t, &inputs);
         let (worker, placement) = match choice {
             Choice::This(worker) => (Some(worker), Placement::Slot),
             Choice::Best(placement, avoid) => {
-                let (local, bytes) = bytes_by_holder(&inputs);
                 let shunned = Shunned { job: &job.left_out, task: avoid };
-                (pick(&self.workers, placement, &local, bytes, shunned), placement)
+                (pick(&self.workers, placement, &job.locality(s, t), shunned), placement)
             }
         };
         let Some(worker) = worker else { return };
@@ -140,7 +138,8 @@ impl State {
             Placement::Slot => self.workers.start(worker, name),
             Placement::Queue => self.workers.wait(worker, name),
         }
-        self.out.push(Action::Assign { worker, task: Box::new(task) });
+        let tables = job.stages[s].inputs.as_ref().map(|inputs| inputs.tables.clone()).unwrap_or_default();
+        self.out.push(Action::Assign { worker, task: Box::new(task), tables });
     }
 }
 
@@ -161,7 +160,7 @@ impl Job {
 fn bytes_of(input: &TaskInput) -> u64 {
     match input {
         TaskInput::Chunk(chunk) => chunk.length(),
-        TaskInput::Segments(segments) => total(segments.iter().map(|s| s.segment.length)),
+        TaskInput::Edge(edge) => edge.bytes,
         TaskInput::Inline(_) => 0,
     }
 }
@@ -180,47 +179,18 @@ pub(crate) fn suits(workers: &Workers, placement: Placement, shunned: Shunned) -
     suited || any && !workers.any_takes_tasks(|w| shunned.has(w))
 }
 
-fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
-    let mut local: BTreeMap<WorkerId, u64> = BTreeMap::new();
-    let mut bytes = 0u64;
-    let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
-    for input in inputs {
-        match input {
-            TaskInput::Segments(segments) => {
-                for s in segments {
-                    add(local.entry(s.worker).or_default(), s.segment.length);
-                    add(&mut bytes, s.segment.length);
-                }
-            }
-            TaskInput::Chunk(chunk) => {
-                chunk.holders.iter().for_each(|w| add(local.entry(*w).or_default(), chunk.length()));
-                add(&mut bytes, chunk.length());
-            }
-            TaskInput::Inline(_) => {}
-        }
-    }
-    (local, bytes)
-}
-
-/// The best worker with such a placement for a task that reads `bytes`, of which each holder has its share in `local`.
-fn pick(
-    workers: &Workers,
-    placement: Placement,
-    local: &BTreeMap<WorkerId, u64>,
-    bytes: u64,
-    shunned: Shunned,
-) -> Option<WorkerId> {
-    let mut most = local.iter().filter(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
-    if let Some(holder) = most.find(|w| workers.has(*w, placement) && !shunned.has(w)) {
+/// The best worker with such a placement for a task.
+fn pick(workers: &Workers, placement: Placement, locality: &Locality, shunned: Shunned) -> Option<WorkerId> {
+    if let Some(holder) = locality.holders_of_most().find(|w| workers.has(*w, placement) && !shunned.has(w)) {
         return Some(holder);
     }
     let mut suited = workers.with(placement).filter(|(_, w)| !shunned.has(w)).peekable();
     let Some((emptiest, first)) = suited.peek().copied() else {
         return workers.with(placement).map(|(_, w)| w).find(|w| !shunned.never(w));
     };
-    if local.is_empty() {
+    if locality.is_unknown() {
         return Some(first);
     }
     let ties = suited.take_while(|(load, _)| *load == emptiest).take(TIES_MAX).map(|(_, w)| w);
-    ties.max_by_key(|w| (local.get(w).copied().unwrap_or(0), std::cmp::Reverse(*w)))
+    ties.max_by_key(|w| (locality.local(*w), std::cmp::Reverse(*w)))
 }

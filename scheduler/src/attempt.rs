@@ -147,10 +147,9 @@ fn fits(report: &TaskReport, outputs: &[TaskOutput]) -> Result<(), String> {
     }
     for (i, (got, expected)) in report.outputs.iter().zip(outputs).enumerate() {
         match (got, expected) {
-            (OutputReport::Edge(segments), TaskOutput::Edge { partitions }) => {
-                let ascending = segments.windows(2).all(|w| w[0].partition < w[1].partition);
-                if !ascending || segments.last().is_some_and(|s| s.partition >= *partitions) {
-                    return Err(format!("output {i} does not list its {partitions} partitions in order"));
+            (OutputReport::Edge(edge), TaskOutput::Edge { partitions }) => {
+                if !edge.sizes.fit(*partitions) {
+                    return Err(format!("the hints on sizes of output {i} are not for its {partitions} partitions"));
                 }
             }
             (OutputReport::Broadcast(_) | OutputReport::Stored(_), TaskOutput::Broadcast) => {}

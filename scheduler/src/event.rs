@@ -3,7 +3,7 @@
 use crate::action::Collected;
 use crate::ledger::Tally;
 use windrow_model::{
-    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, RecordPlace, SegmentRef, StageId, TaskId,
+    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, OutputRef, RecordPlace, StageId, TaskId,
     TaskReport, WorkerId,
 };
 
@@ -107,7 +107,7 @@ pub enum Event {
     /// It gets no new tasks; `WorkerLeft` follows when it is gone.
     WorkerDrains { worker: WorkerId },
 
-    /// The attempt has finished; its segments can be fetched from its worker.
+    /// The attempt has finished; its outputs can be fetched from its worker.
     AttemptDone { worker: WorkerId, attempt: AttemptId, report: TaskReport },
     /// The attempt is over without a result.
     AttemptFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
@@ -116,8 +116,8 @@ pub enum Event {
     Published { worker: WorkerId, attempt: AttemptId },
     /// The granted attempt could not publish: it is over.
     PublishFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
-    /// A segment that `reader` needs could not be fetched from its holder. The reader's attempt is over.
-    SegmentLost { worker: WorkerId, reader: AttemptId, segment: SegmentRef, failure: Failure },
+    /// What another attempt has written for `reader` could not be fetched from its holder. The reader's attempt is over.
+    SegmentLost { worker: WorkerId, reader: AttemptId, lost: OutputRef, failure: Failure },
 
     /// A worker does not see the files of a job. May come before the job is planned.
     LeftOut { job: JobId, worker: WorkerId, failure: Failure },

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub spec: Box<JobSpec>,
     /// Position in the order of submission.
     pub seq: u64,
+    /// The coordinator's epoch.
+    pub epoch: Epoch,
     /// Sequence number of its last assignment, 0 before the first.
     pub served: u64,
     /// Planning, running or committing.
@@ -88,10 +90,11 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(spec: Box<JobSpec>, seq: u64, submitted: Time, submitted_unix_ms: u64) -> Self {
+    pub(crate) fn new(spec: Box<JobSpec>, seq: u64, epoch: Epoch, submitted: Time, submitted_unix_ms: u64) -> Self {
         Job {
             spec,
             seq,
+            epoch,
             served: 0,
             state: JobState::Planning,
             submitted,

@@ -29,7 +29,7 @@ impl State {
         if let Some(ms) = spec.options.timeout_ms {
             self.timers.set(Timer::Timeout(id), self.now.plus_ms(ms));
         }
-        self.jobs.insert(id, Job::new(spec, self.submitted, self.now, unix_ms));
+        self.jobs.insert(id, Job::new(spec, self.submitted, self.epoch, self.now, unix_ms));
         match wrong {
             Some(what) => self.end_job(id, JobState::Failed, Some(Failure::new(Code::PlanInvalid, what))),
             None => self.out.push(Action::PlanJob { job: id }),

@@ -21,10 +21,18 @@ windrow_model::planted_bugs! {
     NoWait,
     /// A task whose parts are staged is granted again when it has run again.
     SecondGrant,
-    /// A reader gets the segments of another partition.
-    OtherPartition,
-    /// A reader gets segments in reverse order.
+    /// A reader gets the ports of an input in another order.
+    OtherPort,
+    /// A table names the attempts of the tasks in reverse order.
     Reversed,
+    /// A reader gets the table that a stage had before it was reopened.
+    StaleTable,
+    /// A table names the attempt before the one that counts.
+    GivenUpKept,
+    /// A table that has changed is not sent again in the same session.
+    TableNotSentAnew,
+    /// The output of a task that runs again is not compared with that of its earlier attempt.
+    RerunNotCompared,
     /// Leases do not run out.
     NoLease,
     /// A delayed task is not woken.

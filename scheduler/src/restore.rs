@@ -2,7 +2,7 @@
 //!
 //! The journal holds what workers cannot report again: the job, how its inputs were cut, how often tasks have failed,
 //! and which parts are staged, because those lie in a shared folder and their workers may be gone. Workers report
-//! everything else when they return (`rejoin.rs`): which attempts run and which segments they hold. Until then a
+//! everything else when they return (`rejoin.rs`): which attempts run and which outputs they hold. Until then a
 //! restored job starts nothing, because the same attempt may still exist.
 
 use crate::action::{Action, Collected};
@@ -27,7 +27,7 @@ impl State {
             let left = ms.saturating_sub(restored.elapsed_ms);
             self.timers.set(Timer::Timeout(id), self.now.plus_ms(left));
         }
-        let mut job = Job::new(restored.spec, self.submitted, self.now, restored.unix_ms);
+        let mut job = Job::new(restored.spec, self.submitted, self.epoch, self.now, restored.unix_ms);
         job.elapsed_before_ms = restored.elapsed_ms;
         (job.restored, job.held, job.sealed) = (true, true, restored.sealed && !planted::has(Planted::SealForgotten));
         let started = restored.split.map(|split| job.start(split.epoch, split.input_bytes, split.stages));

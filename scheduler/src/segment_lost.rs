@@ -1,24 +1,24 @@
-//! Handles a reader that could not read a segment: ends its attempt, and decides whether the map that wrote the segment
-//! runs again.
+//! Handles a reader that could not read an output: ends its attempt, and decides whether the map that wrote it runs again.
 
 use crate::ledger::Cause;
 use crate::planted::{self, Planted};
 use crate::shuffle::is_held;
+use crate::stage_inputs::edge_ports;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
-use windrow_model::{AttemptId, Code, Failure, SegmentRef, TaskId, WorkerId};
+use windrow_model::{AttemptId, Code, Failure, OutputRef, Port, TaskId, WorkerId};
 
-/// Number of readers that cannot fetch a segment before it counts as lost although its holder is alive.
+/// Number of readers that cannot fetch an output before it counts as lost although its holder is alive.
 const FETCH_FAILURES_MAX: u32 = 2;
 
 impl State {
-    /// Ends the reader's attempt without a charge. The map that wrote the segment runs again if its block is corrupt,
+    /// Ends the reader's attempt without a charge. The map that wrote the output runs again if a block is corrupt,
     /// if its holder is gone, or if this was not the first failed fetch.
     pub(crate) fn handle_segment_lost(
         &mut self,
         worker: WorkerId,
         reader: AttemptId,
-        lost: SegmentRef,
+        lost: OutputRef,
         failure: Failure,
     ) {
         self.heard(worker, reader);
@@ -46,8 +46,8 @@ impl State {
         self.requeue(reader.task.job);
     }
 
-    /// Ends the attempt that could not read a segment, and retries its task unless another attempt of it goes on.
-    fn end_reader(&mut self, worker: WorkerId, reader: AttemptId, lost: &SegmentRef, failure: &Failure) {
+    /// Ends the attempt that could not read an output, and retries its task unless another attempt of it goes on.
+    fn end_reader(&mut self, worker: WorkerId, reader: AttemptId, lost: &OutputRef, failure: &Failure) {
         let other_goes_on = self.stop_one(reader);
         // If the reader's own network is broken, its next attempt must not fail on it too.
         if let Some(task) = self.task_mut(reader.task) {
@@ -66,7 +66,7 @@ impl State {
     }
 
     /// Counts the rerun of the map if the doubt has reopened it. The error is the job's failure.
-    fn count_rerun(&mut self, lost: &SegmentRef, failure: &Failure) -> Result<(), Failure> {
+    fn count_rerun(&mut self, lost: &OutputRef, failure: &Failure) -> Result<(), Failure> {
         if self.task(lost.attempt.task).is_none_or(Task::is_done) {
             return Ok(());
         }
@@ -78,25 +78,28 @@ impl State {
     }
 
     /// Counts damage of the task's present output. It counts against the task and not against its reader, which finds
-    /// the damage of one disk event segment by segment.
-    fn is_first_damage(&self, lost: &SegmentRef) -> bool {
+    /// the damage of one disk event piece by piece.
+    fn is_first_damage(&self, lost: &OutputRef) -> bool {
         self.task(lost.attempt.task).is_some_and(|task| {
-            let holds_it = task.is_done() && task.held.as_ref().is_some_and(|held| held.attempt == lost.attempt);
-            holds_it && task.ledger.as_ref().is_none_or(|ledger| ledger.count(Cause::OutputDamaged) == 0)
+            task.is_done()
+                && is_of(task, lost)
+                && task.ledger.as_ref().is_none_or(|ledger| ledger.count(Cause::OutputDamaged) == 0)
         })
     }
 
     /// Doubts the task's present output. False if the failed fetch is of another output, or if the task holds none.
-    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) -> bool {
+    fn doubt(&mut self, reader: TaskId, lost: OutputRef, code: Code) -> bool {
         let State { jobs, workers, .. } = self;
         let map = lost.attempt.task;
         let (s, t) = (map.stage.0 as usize, map.index as usize);
         let Some(job) = jobs.get_mut(&reader.job).filter(|_| map.job == reader.job) else { return false };
-        if !job.stages[reader.stage.0 as usize].links.edge_producers.contains(&s) {
+        let port = Port { stage: map.stage, output: lost.output };
+        let inputs = job.spec.plan.stages.get(reader.stage.0 as usize).map_or(&[][..], |stage| &stage.inputs);
+        if !edge_ports(inputs).any(|read| read == port) {
             return false;
         }
         let Some(task) = job.stages[s].tasks.get_mut(t) else { return false };
-        if !task.is_done() || task.held.as_ref().is_none_or(|h| h.attempt != lost.attempt) {
+        if !task.is_done() || !is_of(task, &lost) {
             return false;
         }
         task.fetch_failures += 1;
@@ -111,4 +114,9 @@ impl State {
         }
         !gone
     }
+}
+
+/// Whether this is the present output of the task, on the worker that holds it.
+fn is_of(task: &Task, lost: &OutputRef) -> bool {
+    task.held.as_ref().is_some_and(|held| held.attempt == lost.attempt && held.worker == lost.worker)
 }

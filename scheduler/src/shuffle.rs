@@ -1,86 +1,24 @@
-//! Tracks which worker holds which segment, and which tasks a loss reopens.
+//! Tracks which worker holds which output, and which tasks a loss reopens.
 //!
-//! Segments lie on the worker whose attempt made them and are lost with it. A task runs again if its segments are lost
-//! while a stage that reads them is not done. If that reopens a stage that was done, the stages that it reads must
-//! have their segments too, and so on up the plan. Running readers continue, because they may have fetched already
+//! Outputs for other tasks lie on the worker whose attempt made them and are lost with it. A task runs again if its
+//! outputs are lost while a stage that reads them is not done. If that reopens a stage that was done, the stages that it
+//! reads must have their outputs too, and so on up the plan. Running readers continue, because they may have fetched already
 //! (`nondeterminism.rs` compares what they have read). Broadcasts travel in reports and are never lost.
 
 use crate::action::Action;
 use crate::job::Job;
-use crate::planted::{self, Planted};
-use crate::port_index::{PortIndex, segments};
 use crate::state::State;
 use crate::task::Task;
 use crate::timers::Timer;
 use crate::workers::Workers;
-use windrow_model::{
-    Input, JobId, JobState, OutputReport, Port, SegmentRef, StageId, TaskId, TaskInput, TaskOutput, WorkerId,
-};
+use windrow_model::{JobId, JobState, StageId, TaskId, WorkerId};
 
-/// Whether the segments of a done task can be fetched, as far as is known.
+/// Whether the outputs of a done task can be fetched, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
     task.held.as_ref().is_some_and(|h| !h.lost && workers.is_live(h.worker, h.incarnation))
 }
 
 impl Job {
-    /// What a task of an unblocked stage reads, in the order of the stage's inputs.
-    pub(crate) fn inputs(&mut self, s: usize, t: usize) -> Vec<TaskInput> {
-        self.index_inputs(s);
-        let inputs = self.spec.plan.stages[s].inputs.iter().map(|input| match input {
-            Input::Source(_) => TaskInput::Chunk(self.stages[s].chunks[t].clone()),
-            Input::Edge { from } => {
-                TaskInput::Segments(from.iter().flat_map(|port| self.partition(*port, t)).collect())
-            }
-            Input::Broadcast { from } => TaskInput::Inline(self.broadcasts(*from).map(<[u8]>::to_vec).collect()),
-        });
-        inputs.collect()
-    }
-
-    /// The finished blobs of a broadcast, in task order.
-    pub(crate) fn broadcasts(&self, port: Port) -> impl Iterator<Item = &[u8]> {
-        let tasks = &self.stages[port.stage.0 as usize].tasks;
-        tasks.iter().filter_map(move |t| match t.held.as_ref()?.outputs.get(port.output as usize)? {
-            OutputReport::Broadcast(blob) => Some(blob.as_slice()),
-            OutputReport::Edge(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
-        })
-    }
-
-    /// The segments of one partition, in the order of the tasks that made them. The port is indexed.
-    pub(crate) fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
-        let output = port.output as usize;
-        let stage = &self.stages[port.stage.0 as usize];
-        let partition = partition.saturating_sub(usize::from(planted::has(Planted::OtherPartition)));
-        let entries = stage.index[output].as_ref().map_or(&[][..], |index| index.partition(partition));
-        entries.iter().filter_map(move |(t, i)| {
-            let task = &stage.tasks[*t as usize];
-            let held = task.held.as_ref()?;
-            let segment = segments(task, output)[*i as usize];
-            Some(SegmentRef { worker: held.worker, attempt: held.attempt, output: port.output, segment })
-        })
-    }
-
-    /// Builds the missing indexes of the edges that a stage reads.
-    pub(crate) fn index_inputs(&mut self, s: usize) {
-        let edges = self.spec.plan.stages[s].inputs.iter().flat_map(|i| match i {
-            Input::Edge { from } => &from[..],
-            Input::Source(_) | Input::Broadcast { .. } => &[],
-        });
-        let mut bytes = 0u64;
-        for port in edges {
-            let output = port.output as usize;
-            let stage = &mut self.stages[port.stage.0 as usize];
-            if stage.index[output].is_none()
-                && let TaskOutput::Edge { partitions } = stage.outputs[output]
-            {
-                assert!(stage.is_done(), "readers wait until a stage is done");
-                stage.index[output] = Some(PortIndex::new(&stage.tasks, output, partitions));
-            }
-            bytes = bytes.saturating_add(stage.index[output].as_ref().map_or(0, |index| index.bytes));
-        }
-        // The sum of a source stage comes from its chunks and stays.
-        self.stages[s].bytes_total = self.stages[s].bytes_total.max(bytes);
-    }
-
     /// Runs a done task again, with every task upstream whose lost outputs it needs.
     pub(crate) fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
         let mut list = vec![(s, t)];
@@ -114,7 +52,7 @@ impl Job {
             || self.spec.plan.collects.iter().any(|c| c.from.stage.0 as usize == s)
     }
 
-    /// Whether a stage that is not done reads segments of this one.
+    /// Whether a stage that is not done reads edges of this one.
     pub(crate) fn is_needed(&self, s: usize) -> bool {
         self.stages[s].links.edge_readers.iter().any(|r| !self.stages[*r].is_done())
     }

@@ -4,18 +4,20 @@
 //! tasks (a source without chunks) is done from the start. `transitions.rs` changes it.
 
 use crate::planted::{self, Planted};
-use crate::port_index::PortIndex;
+use crate::port_sizes::PortSizes;
 use crate::speculate::Durations;
+use crate::stage_inputs::StageInputs;
 use crate::tasks::Tasks;
 use std::collections::BTreeSet;
-use windrow_model::{Chunk, Input, Plan, TaskOutput, total};
+use std::sync::Arc;
+use windrow_model::{Chunk, Input, Plan, StageOutputs, TaskOutput, total};
 
 /// The stages that this one reads and that read it, by position, each named once.
 #[derive(Default)]
 pub(crate) struct Links {
     pub producers: Vec<usize>,
     pub readers: Vec<usize>,
-    /// Those linked by segments, which can be lost; broadcasts cannot.
+    /// Those linked by edges, whose outputs can be lost; broadcasts cannot.
     pub edge_producers: Vec<usize>,
     pub edge_readers: Vec<usize>,
 }
@@ -49,8 +51,12 @@ pub(crate) struct Stage {
     pub durations: Durations,
     /// How often it was done and had to be reopened: its outputs are unchanged while this number is.
     pub reopened: u64,
-    /// For each output, the holder of each segment: built when a reader first needs it.
-    pub index: Vec<Option<PortIndex>>,
+    /// For each output, the sums of the hints in reports.
+    pub sizes: Vec<Option<Box<PortSizes>>>,
+    /// The attempts that count, while it is done: made when a reader first needs it.
+    pub table: Option<Arc<StageOutputs>>,
+    /// What it reads from other stages, while those are done: made when one of its tasks first needs it.
+    pub inputs: Option<StageInputs>,
 }
 
 impl Stage {
@@ -96,7 +102,9 @@ impl Stage {
             bytes_done: 0,
             durations: Durations::default(),
             reopened: 0,
-            index: outputs.iter().map(|_| None).collect(),
+            sizes: outputs.iter().map(|_| None).collect(),
+            table: None,
+            inputs: None,
             outputs,
         }
     }

@@ -38,8 +38,8 @@ impl State {
             Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),
             Event::Published { worker, attempt } => self.handle_published(worker, attempt),
             Event::PublishFailed { worker, attempt, failure } => self.handle_publish_failed(worker, attempt, failure),
-            Event::SegmentLost { worker, reader, segment, failure } => {
-                self.handle_segment_lost(worker, reader, segment, failure)
+            Event::SegmentLost { worker, reader, lost, failure } => {
+                self.handle_segment_lost(worker, reader, lost, failure)
             }
             Event::LeftOut { job, worker, failure } => self.handle_left_out(job, worker, failure),
             Event::TakenIn { job, worker } => self.handle_taken_in(job, worker),

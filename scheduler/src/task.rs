@@ -32,6 +32,7 @@ pub(crate) struct Backup {
 pub(crate) struct TaskOutputs {
     pub worker: WorkerId,
     pub attempt: AttemptId,
+    /// Without hints on sizes.
     pub outputs: Vec<OutputReport>,
     /// The incarnation of the worker that reported them.
     pub incarnation: Incarnation,
@@ -90,6 +91,8 @@ pub(crate) struct Task {
     pub must_run: bool,
     /// Its counters are included in the job's sums.
     pub counted: bool,
+    /// The hints of one of its reports are included in the sums of its stage.
+    pub hinted: bool,
     /// Bytes of input of the latest attempt.
     pub bytes: u64,
     /// Bytes of them that the running attempt has read, by its latest report.
@@ -98,11 +101,9 @@ pub(crate) struct Task {
     pub held: Option<TaskOutputs>,
     /// Digest of what that attempt had read.
     pub read: Option<u64>,
-    /// Digest of the inputs assigned to the latest attempt, and how often those had been made again by then.
-    pub expected: Option<(u64, u64)>,
     /// Digests of two outputs of it that differ: of an earlier attempt, and of the last one.
     pub changed: Option<(u64, u64)>,
-    /// Parts in the staging folders: they stay even if the task is run again for a lost segment.
+    /// Parts in the staging folders: they stay even if the task is run again for a lost output.
     pub published: Vec<StagedPart>,
 }
 
@@ -127,11 +128,11 @@ impl Task {
             skipped: false,
             must_run: false,
             counted: false,
+            hinted: false,
             bytes: 0,
             bytes_read: 0,
             held: None,
             read: None,
-            expected: None,
             changed: None,
             published: Vec::new(),
         }

@@ -9,7 +9,7 @@ use crate::planted::{self, Planted};
 use crate::speculate::Pace;
 use crate::task::{Backup, Run, TaskOutputs, TaskState};
 use std::cmp::Reverse;
-use windrow_model::{Incarnation, TaskReport, Time};
+use windrow_model::{Incarnation, OutputReport, SizeHints, TaskReport, Time};
 
 impl Job {
     /// Enqueues the task for a worker.
@@ -159,10 +159,16 @@ impl Job {
     ) -> bool {
         self.note_change(s, t, run.attempt, &report.outputs);
         self.note_collected(s, t, &report.outputs);
-        let task = &mut self.stages[s].tasks[t];
-        let outputs = report.outputs;
-        task.read = Some(report.inputs);
         let Run { worker, attempt } = run;
+        self.stages[s].add_hints(t, worker, &report.outputs);
+        let mut outputs = report.outputs;
+        outputs.iter_mut().for_each(|output| {
+            if let OutputReport::Edge(edge) = output {
+                edge.sizes = SizeHints::None;
+            }
+        });
+        let task = &mut self.stages[s].tasks[t];
+        task.read = Some(report.inputs);
         let before =
             task.held.replace(TaskOutputs { worker, attempt, outputs, incarnation, lost: false, doubted: false });
         match before {
@@ -216,11 +222,12 @@ impl Job {
         stage.tasks[t].skipped = false;
         if was_done {
             stage.reopened += 1;
-            stage.index.fill_with(|| None);
+            stage.drop_table();
             self.stages_done -= 1;
             for i in 0..self.stages[s].links.readers.len() {
                 let reader = self.stages[s].links.readers[i];
                 self.stages[reader].blocked_by += 1;
+                self.stages[reader].drop_inputs();
                 self.recall_ahead(reader);
                 self.note_runnable(reader);
             }

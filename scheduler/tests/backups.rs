@@ -53,8 +53,7 @@ fn slow_task_gets_a_backup_and_the_first_to_end_wins() {
     assert_eq!(actions[0], revoke(slow_on, &slow));
     assert_eq!(assigns(&actions).len(), 1, "the reduce begins");
     let (_, reduce) = h.take(1, 1, 0);
-    let TaskInput::Segments(segments) = &reduce.inputs[0] else { panic!("{reduce:?}") };
-    assert_eq!(segments[1].attempt, fast.attempt);
+    assert_eq!(h.reads(&reduce)[1].attempt, fast.attempt);
     let status = h.status(1);
     assert_eq!((status.attempts, status.backups, status.tasks.failed), (4, 1, 0));
 }
@@ -228,9 +227,8 @@ fn a_backup_that_cannot_fetch_leaves_the_first_attempt_alone() {
     h.finish(1, 1, 0);
     assert_eq!(wait(&mut h).len(), 1);
     let [(slow_on, slow), (backup_on, backup)] = [h.take(1, 1, 1), h.take(1, 1, 1)];
-    let TaskInput::Segments(segments) = &backup.inputs[0] else { panic!("{backup:?}") };
-    let (reader, segment) = (backup.attempt, segments[0]);
-    h.step(Event::SegmentLost { worker: backup_on, reader, segment, failure: failure(Code::FetchFailed) });
+    let (reader, lost) = (backup.attempt, h.reads(&backup)[0]);
+    h.step(Event::SegmentLost { worker: backup_on, reader, lost, failure: failure(Code::FetchFailed) });
     assert_eq!(h.status(1).stages[1].tasks.running, 1);
     assert_eq!(h.done(slow_on, &slow), [Action::Grant { worker: slow_on, attempt: slow.attempt }]);
 }

@@ -156,19 +156,21 @@ fn a_failed_publication_is_charged_and_another_attempt_wins() {
 fn a_report_that_does_not_fit_is_a_charged_failure() {
     let mut h = Harness::new();
     h.join(1, 1);
-    h.submit_with(1, map_reduce(2), &[1], attempts_max(5));
+    h.submit_with(1, map_reduce(2), &[1], attempts_max(6));
+    let sized = |sizes| OutputReport::Edge(EdgeReport { bytes: 10, records: 1, digest: 1, sizes });
     let bad = [
         vec![],
         vec![OutputReport::Broadcast(vec![])],
-        vec![OutputReport::Edge(vec![segment(2)])],
-        vec![OutputReport::Edge(vec![segment(1), segment(0)])],
+        vec![sized(SizeHints::Sparse(vec![(2, 1)]))],
+        vec![sized(SizeHints::Sparse(vec![(1, 1), (0, 1)]))],
+        vec![sized(SizeHints::Dense(vec![1, 1, 1]))],
     ];
     for outputs in bad {
         let (worker, task) = h.take(1, 0, 0);
         let report = TaskReport { outputs, ..TaskReport::default() };
         h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
     }
-    assert_eq!(h.status(1).tasks.failed, 4);
+    assert_eq!(h.status(1).tasks.failed, 5);
     h.fail(1, 0, 0, Code::UserPanic);
     assert_eq!(h.ended[&job_id(1)].state, JobState::Failed);
 }

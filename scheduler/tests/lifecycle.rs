@@ -67,26 +67,34 @@ fn a_reader_gets_its_partition_of_every_port_in_order() {
         stage("join", vec![edge_from(&[(1, 1), (0, 0)]), broadcast_from(1, 0)], vec![sink(0)]),
     ]);
     h.submit(1, union, &[2, 3]);
-    // Finished out of order; left/0 leaves partition 1 out.
+    // Finished out of order; left/0 leaves partition 1 out, and right/1 writes nothing.
     let (worker, task) = h.take(1, 0, 0);
     let mut sparse = report(&task);
-    sparse.outputs[0] = OutputReport::Edge(vec![segment(0)]);
-    for (s, i) in [(1, 2), (0, 1), (1, 0), (1, 1)] {
+    sparse.outputs[0] = edge_report([segment(0)].into_iter(), 2);
+    for (s, i) in [(1, 2), (0, 1), (1, 0)] {
         h.finish(1, s, i);
     }
+    let (on, empty) = h.take(1, 1, 1);
+    let mut nothing = report(&empty);
+    nothing.outputs[1] = edge_report(std::iter::empty(), 2);
+    h.step(Event::AttemptDone { worker: on, attempt: empty.attempt, report: nothing });
     h.step(Event::AttemptDone { worker, attempt: task.attempt, report: sparse });
-    let read = |task: &Task| {
-        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-        let name = |s: &SegmentRef| (s.attempt.task.stage.0, s.output, s.attempt.task.index, s.segment.partition);
-        segments.iter().map(name).collect::<Vec<_>>()
+    let read = |h: &Harness, task: &Task| {
+        let name = |s: &OutputRef| (s.attempt.task.stage.0, s.output, s.attempt.task.index);
+        h.reads(task).iter().map(name).collect::<Vec<_>>()
+    };
+    let bytes = |task: &Task| match &task.inputs[0] {
+        TaskInput::Edge(edge) => edge.bytes,
+        other => panic!("{other:?}"),
     };
     let (_, zero) = h.take(1, 2, 0);
-    assert_eq!(read(&zero), [(1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 2, 0), (0, 0, 0, 0), (0, 0, 1, 0)]);
+    let all = [(1, 1, 0), (1, 1, 2), (0, 0, 0), (0, 0, 1)];
+    assert_eq!((read(&h, &zero), bytes(&zero)), (all.to_vec(), 40));
     assert_eq!(zero.inputs[1], TaskInput::Inline(vec![vec![1, 0], vec![1, 1], vec![1, 2]]));
     let (_, one) = h.take(1, 2, 1);
-    assert_eq!(read(&one), [(1, 1, 0, 1), (1, 1, 1, 1), (1, 1, 2, 1), (0, 0, 1, 1)]);
+    assert_eq!((read(&h, &one), bytes(&one)), (all.to_vec(), 30), "holders know which of them is empty");
     assert_eq!(one.job_input_bytes, 500);
-    assert_eq!(h.status(1).stages[2].bytes_total, 90);
+    assert_eq!(h.status(1).stages[2].bytes_total, 70);
 }
 
 #[test]
@@ -95,7 +103,7 @@ fn a_source_without_chunks_is_done_and_its_readers_still_run() {
     h.join(1, 4);
     assert_eq!(assigns(&h.submit(1, map_reduce(2), &[0])), ["1/0@1", "1/1@1"]);
     let (_, task) = &h.assigned[0];
-    assert_eq!(task.inputs, [TaskInput::Segments(vec![])]);
+    assert_eq!(h.reads(task), []);
     h.finish_all();
     h.commit(1);
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);

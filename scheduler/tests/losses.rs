@@ -222,8 +222,8 @@ fn own_long_sleep_extends_each_lease_once() {
     assert_eq!(h.scheduler.workers()[0].state, WorkerState::Lost);
 }
 
-/// Maps on worker 1, the reader on worker 2; the reader's task and the first segment it reads.
-fn reader_and_segment(h: &mut Harness) -> (WorkerId, Task, SegmentRef) {
+/// Maps on worker 1, the reader on worker 2; the reader's task and the first output that it reads.
+fn reader_and_lost(h: &mut Harness) -> (WorkerId, Task, OutputRef) {
     h.join(1, 1);
     h.submit(1, map_reduce(1), &[1]);
     h.step(Event::WorkerDrains { worker: worker_id(1) });
@@ -232,27 +232,26 @@ fn reader_and_segment(h: &mut Harness) -> (WorkerId, Task, SegmentRef) {
     next_reader(h)
 }
 
-fn next_reader(h: &mut Harness) -> (WorkerId, Task, SegmentRef) {
+fn next_reader(h: &mut Harness) -> (WorkerId, Task, OutputRef) {
     let (worker, task) = h.take(1, 1, 0);
-    let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-    let segment = segments[0];
-    (worker, task, segment)
+    let lost = h.reads(&task)[0];
+    (worker, task, lost)
 }
 
 #[test]
 fn second_failed_fetch_of_a_segment_reruns_its_map() {
     let mut h = Harness::new();
-    let (worker, task, segment) = reader_and_segment(&mut h);
-    let lost = |task: &Task, segment| Event::SegmentLost {
+    let (worker, task, lost) = reader_and_lost(&mut h);
+    let report = |task: &Task, lost| Event::SegmentLost {
         worker,
         reader: task.attempt,
-        segment,
+        lost,
         failure: failure(Code::FetchFailed),
     };
-    assert_eq!(assigns(&h.step(lost(&task, segment))), ["1/0@2"]);
-    assert_eq!(h.step(lost(&task, segment)), [], "said twice");
-    let (_, task, segment) = next_reader(&mut h);
-    assert_eq!(assigns(&h.step(lost(&task, segment))), ["0/0@2"]);
+    assert_eq!(assigns(&h.step(report(&task, lost))), ["1/0@2"]);
+    assert_eq!(h.step(report(&task, lost)), [], "said twice");
+    let (_, task, lost) = next_reader(&mut h);
+    assert_eq!(assigns(&h.step(report(&task, lost))), ["0/0@2"]);
     assert_eq!(h.status(1).tasks.failed, 0);
     assert_eq!(assigns(&h.finish(1, 0, 0)), ["1/0@2"]);
     let (_, _, again) = next_reader(&mut h);
@@ -262,9 +261,9 @@ fn second_failed_fetch_of_a_segment_reruns_its_map() {
 #[test]
 fn a_corrupt_segment_runs_the_map_again_at_once() {
     let mut h = Harness::new();
-    let (worker, task, segment) = reader_and_segment(&mut h);
+    let (worker, task, lost) = reader_and_lost(&mut h);
     let failure = failure(Code::SegmentCorrupt);
-    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
     assert_eq!(assigns(&actions), ["0/0@2"]);
 }
 
@@ -279,11 +278,11 @@ fn outputs_that_are_damaged_once_do_not_fail_their_reader() {
     let mut found = BTreeSet::new();
     while found.len() < maps as usize {
         let (worker, task) = h.take(1, 1, 0);
-        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-        let segment = *segments.iter().find(|s| !found.contains(&s.attempt.task.index)).unwrap();
-        found.insert(segment.attempt.task.index);
+        let reads = h.reads(&task);
+        let lost = *reads.iter().find(|s| !found.contains(&s.attempt.task.index)).unwrap();
+        found.insert(lost.attempt.task.index);
         let failure = failure(Code::SegmentCorrupt);
-        h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+        h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
         while h.assigned.iter().all(|(_, task)| task.attempt.task.stage != StageId(1)) {
             match h.assigned.first().map(|(_, task)| task.attempt.task.index) {
                 Some(map) => drop(h.finish(1, 0, map)),
@@ -303,21 +302,29 @@ fn outputs_that_are_damaged_once_do_not_fail_their_reader() {
 
 #[test]
 fn failed_fetch_of_an_older_output_only_retries_the_reader() {
-    let mut h = Harness::new();
-    let (worker, task, mut segment) = reader_and_segment(&mut h);
-    segment.attempt.number = 7;
-    let failure = failure(Code::SegmentCorrupt);
-    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
-    assert_eq!(assigns(&actions), ["1/0@2"]);
+    let wrong: [fn(&mut OutputRef); 4] = [
+        |lost| lost.attempt.number = 7,
+        |lost| lost.worker = worker_id(3),
+        |lost| lost.output = 1,
+        |lost| lost.attempt.task.index = u32::MAX,
+    ];
+    for wrong in wrong {
+        let mut h = Harness::new();
+        let (worker, task, mut lost) = reader_and_lost(&mut h);
+        wrong(&mut lost);
+        let failure = failure(Code::SegmentCorrupt);
+        let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
+        assert_eq!(assigns(&actions), ["1/0@2"], "{lost:?}");
+    }
 }
 
 #[test]
 fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
     let mut h = Harness::new();
-    let (worker, task, segment) = reader_and_segment(&mut h);
+    let (worker, task, lost) = reader_and_lost(&mut h);
     h.join(3, 1);
     let failure = failure(Code::FetchFailed);
-    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
     assert_eq!(assigns(&actions), ["1/0@3"]);
 }
 
@@ -369,15 +376,10 @@ fn outputs_offered_by_a_restarted_worker_are_used() {
 #[test]
 fn doubted_output_is_refused_when_offered_again() {
     let mut h = Harness::new();
-    let (reader, task, segment) = reader_and_segment(&mut h);
-    h.step(Event::SegmentLost {
-        worker: reader,
-        reader: task.attempt,
-        segment,
-        failure: failure(Code::SegmentCorrupt),
-    });
-    let map = segment.attempt;
-    let holder = segment.worker;
+    let (reader, task, lost) = reader_and_lost(&mut h);
+    h.step(Event::SegmentLost { worker: reader, reader: task.attempt, lost, failure: failure(Code::SegmentCorrupt) });
+    let map = lost.attempt;
+    let holder = lost.worker;
     let held = HeldAttempt { attempt: map, report: Some(TaskReport::default()) };
     let again = h.join_holding(holder.as_bytes()[0], 1, 1, vec![held]);
     assert!(again.contains(&Action::Revoke { worker: holder, attempt: map }), "{again:?}");
@@ -395,9 +397,8 @@ fn corrupt_segment_recomputes_lost_inputs_of_its_map() {
     h.finish(1, 1, 1);
     assert_eq!(h.leave(1), [], "the first stage is not needed any more");
     let (worker, task) = h.take(1, 2, 0);
-    let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-    let (segment, failure) = (segments[0], failure(Code::SegmentCorrupt));
-    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    let (lost, failure) = (h.reads(&task)[0], failure(Code::SegmentCorrupt));
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
     assert_eq!(assigns(&actions), ["0/0@2"]);
     h.finish_all();
     h.commit(1);
@@ -405,16 +406,17 @@ fn corrupt_segment_recomputes_lost_inputs_of_its_map() {
 }
 
 #[test]
-fn readers_see_the_segments_of_the_latest_run_of_a_map() {
+fn readers_see_the_output_of_the_latest_run_of_a_map() {
     let mut h = Harness::new();
-    let (worker, task, segment) = reader_and_segment(&mut h);
+    let (worker, task, lost) = reader_and_lost(&mut h);
     let failure = failure(Code::SegmentCorrupt);
-    h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
     let (worker, map) = h.take(1, 0, 0);
     let mut empty = report(&map);
-    empty.outputs[0] = OutputReport::Edge(vec![]);
+    empty.outputs[0] = edge_report(std::iter::empty(), 1);
     h.step(Event::AttemptDone { worker, attempt: map.attempt, report: empty });
-    assert_eq!(h.take(1, 1, 0).1.inputs, [TaskInput::Segments(vec![])]);
+    let (_, reader) = h.take(1, 1, 0);
+    assert_eq!(h.reads(&reader), []);
 }
 
 /// Two workers reach the scheduler but not each other, and each has half of the maps: each reader fails to fetch from the
@@ -432,18 +434,14 @@ fn unreachable_workers_cause_no_livelock() {
             continue;
         };
         let id = task.attempt.task;
-        let segments = task.inputs.iter().flat_map(|i| match i {
-            TaskInput::Segments(all) => all.clone(),
-            _ => Vec::new(),
-        });
-        match segments.into_iter().find(|segment| segment.worker != worker) {
+        match h.reads(&task).into_iter().find(|lost| lost.worker != worker) {
             None => drop(h.finish(1, id.stage.0, id.index)),
-            Some(segment) => {
+            Some(lost) => {
                 fetch_failures += 1;
                 assert!(fetch_failures < 50, "no end to fetch_failures");
                 h.take(1, id.stage.0, id.index);
                 let failure = failure(Code::FetchFailed);
-                h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+                h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
             }
         }
     }
@@ -460,10 +458,10 @@ fn two_failed_readers_move_all_outputs_of_a_worker() {
     let holder = worker_id(1);
     let readers: Vec<(WorkerId, Task)> = h.assigned.iter().filter(|(w, _)| *w != holder).cloned().collect();
     let fail_fetch = |h: &mut Harness, (worker, task): &(WorkerId, Task), nth: usize| {
-        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-        let segment = *segments.iter().filter(|s| s.worker == holder).nth(nth).expect("it made two maps");
+        let reads = h.reads(task);
+        let lost = *reads.iter().filter(|s| s.worker == holder).nth(nth).expect("it made two maps");
         let (reader, failure) = (task.attempt, failure(Code::FetchFailed));
-        h.step(Event::SegmentLost { worker: *worker, reader, segment, failure })
+        h.step(Event::SegmentLost { worker: *worker, reader, lost, failure })
     };
     fail_fetch(&mut h, &readers[0], 0);
     assert_eq!(h.status(1).stages[0].tasks.done, 6, "once may be chance");
@@ -493,10 +491,10 @@ fn readers_of_an_old_incarnation_do_not_blame_the_new() {
     h.assigned.retain(|(w, _)| *w != holder);
     h.join_holding(1, 2, 2, kept);
     for (worker, task) in &readers {
-        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-        let segment = *segments.iter().find(|s| s.worker == holder).expect("it made two maps");
+        let reads = h.reads(task);
+        let lost = *reads.iter().find(|s| s.worker == holder).expect("it made two maps");
         let (reader, failure) = (task.attempt, failure(Code::FetchFailed));
-        h.step(Event::SegmentLost { worker: *worker, reader, segment, failure });
+        h.step(Event::SegmentLost { worker: *worker, reader, lost, failure });
     }
     let state = h.scheduler.workers().iter().find(|w| w.id == holder).map(|w| w.state);
     assert_eq!(state, Some(WorkerState::Live));

@@ -9,12 +9,16 @@ use windrow_scheduler::{Action, Event, RestoredJob};
 fn report_with(task: &Task, salt: u32) -> TaskReport {
     let mut report = report(task);
     let salt = salt ^ report.inputs as u32;
-    for output in &mut report.outputs {
-        if let OutputReport::Edge(segments) = output {
-            segments.iter_mut().for_each(|s| s.digest = s.partition ^ salt);
+    for (report, output) in report.outputs.iter_mut().zip(&task.outputs) {
+        if let TaskOutput::Edge { partitions } = output {
+            *report = salted(*partitions, salt);
         }
     }
     report
+}
+
+fn salted(partitions: u32, salt: u32) -> OutputReport {
+    edge_report((0..partitions).map(|p| Segment { digest: p ^ salt, ..segment(p) }), partitions)
 }
 
 fn done(h: &mut Harness, n: u8, stage: u32, index: u32, salt: u32) -> (AttemptId, Vec<Action>) {
@@ -79,9 +83,7 @@ fn published_reader_of_replaced_output_fails_the_job() {
     done(&mut h, 1, 0, 0, 8);
     let error = error(&h);
     assert_eq!(error.code, Code::NondeterministicTask);
-    let digest = |salt: u32| {
-        output_digest(&[OutputReport::Edge((0..2).map(|p| Segment { digest: p ^ salt, ..segment(p) }).collect())])
-    };
+    let digest = |salt: u32| output_digest(&[salted(2, salt)]);
     for part in [format!("{:016x}", digest(7)), format!("{:016x}", digest(8)), "task 0 of stage 0".into()] {
         assert!(error.message.contains(&part), "no {part}: {error}");
     }
@@ -164,9 +166,7 @@ fn nondeterministic_outputs_never_count_as_equal() {
     h.join(2, 1);
     h.join(3, 1);
     let (worker, task) = h.take(1, 1, 1);
-    let inputs = input_digest(&task.inputs, |_| false);
-    let report = TaskReport { inputs, ..report(&task) };
-    h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
+    h.done(worker, &task);
     h.step(Event::Published { worker, attempt: task.attempt });
     h.leave(1);
     done(&mut h, 1, 0, 0, 7);
@@ -174,7 +174,7 @@ fn nondeterministic_outputs_never_count_as_equal() {
 }
 
 #[test]
-fn rerun_of_a_published_task_must_give_equal_segments() {
+fn rerun_of_a_published_task_must_give_an_equal_output() {
     for (salt, state) in [(7, JobState::Running), (8, JobState::Failed)] {
         let plan = plan(vec![
             stage("map", vec![source()], vec![edge(1)]),
@@ -257,14 +257,13 @@ fn digest_includes_broadcasts() {
     h.submit(1, plan, &[1]);
     done(&mut h, 1, 0, 0, 0);
     let (worker, reader) = h.take(1, 1, 0);
-    let TaskInput::Segments(segments) = &reader.inputs[0] else { panic!("{reader:?}") };
+    let (lost, failure) = (h.reads(&reader)[0], failure(Code::SegmentCorrupt));
     h.join(2, 1);
-    let lost = failure(Code::SegmentCorrupt);
-    h.step(Event::SegmentLost { worker, reader: reader.attempt, segment: segments[0], failure: lost });
+    h.step(Event::SegmentLost { worker, reader: reader.attempt, lost, failure });
     let (worker, again) = h.take(1, 0, 0);
     let mut other = report(&again);
     other.outputs[0] = OutputReport::Broadcast(vec![99]);
     h.step(Event::AttemptDone { worker, attempt: again.attempt, report: other });
     let (_, reader) = h.take(1, 1, 0);
-    assert_eq!(reader.inputs[1], TaskInput::Inline(vec![vec![99]]), "with the segments of the same attempt");
+    assert_eq!(reader.inputs[1], TaskInput::Inline(vec![vec![99]]), "with the edge of the same attempt");
 }

@@ -32,9 +32,8 @@ fn revokes(actions: &[Action]) -> Vec<String> {
 
 fn fetch_failed(h: &mut Harness, n: u8, stage: u32, index: u32) -> Vec<Action> {
     let (worker, task) = h.take(n, stage, index);
-    let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
-    let (reader, segment) = (task.attempt, segments[0]);
-    h.step(Event::SegmentLost { worker, reader, segment, failure: failure(Code::FetchFailed) })
+    let (reader, lost) = (task.attempt, h.reads(&task)[0]);
+    h.step(Event::SegmentLost { worker, reader, lost, failure: failure(Code::FetchFailed) })
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn hundred_thousand_tasks_run_on_a_hundred_workers() {
     while let Some(action) = inbox.pop_front() {
         let event = match action {
             Action::PlanJob { job } => Event::Planned { job, input_bytes: 1, stages: vec![chunks(0, 99_000)] },
-            Action::Assign { worker, task } => {
+            Action::Assign { worker, task, .. } => {
                 assigned += 1;
                 let mut report = report_of_three(&task);
                 report.counters.add("n", 1);
@@ -80,14 +80,14 @@ fn report_of_three(task: &Task) -> TaskReport {
     let of = |output: &TaskOutput| match output {
         TaskOutput::Edge { partitions } => {
             let first = task.attempt.task.index % (partitions - 2);
-            OutputReport::Edge((first..first + 3).map(segment).collect())
+            edge_report((first..first + 3).map(segment), *partitions)
         }
         TaskOutput::Broadcast => OutputReport::Broadcast(Vec::new()),
         TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
     };
     TaskReport {
         outputs: task.outputs.iter().map(of).collect(),
-        inputs: input_digest(&task.inputs, |_| true),
+        inputs: input_digest(&task.inputs),
         ..TaskReport::default()
     }
 }

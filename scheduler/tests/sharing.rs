@@ -86,7 +86,7 @@ fn a_reader_goes_where_most_of_its_bytes_are() {
         let (worker, task) = h.take(1, 0, i);
         let long = |p: u32| Segment { length: if p + i == 2 { 1_000 } else { 10 }, ..segment(p) };
         let mut report = report(&task);
-        report.outputs[0] = OutputReport::Edge((0..3).map(long).collect());
+        report.outputs[0] = edge_report((0..3).map(long), 3);
         h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
     }
     assert_eq!(h.running(), ["1/0@3", "1/1@2", "1/2@1"]);

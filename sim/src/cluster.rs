@@ -13,6 +13,7 @@ mod faults;
 mod journal;
 mod machine;
 mod node;
+mod tables;
 mod traps;
 mod worker;
 
@@ -324,12 +325,12 @@ impl Cluster {
                 }
                 self.answers.push(Event::Planned { job, input_bytes: 1, stages });
             }
-            Action::Assign { worker, ref task } => {
-                self.check_inputs(task);
+            Action::Assign { worker, task, tables } => {
+                self.check_inputs(&task, &tables);
                 assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
                 assert!(!self.visible.contains_key(&task.attempt.task.job), "an output is visible: no task runs again");
-                self.check_not_recorded(task);
-                self.check_slots(worker, task);
+                self.check_not_recorded(&task);
+                self.check_slots(worker, &task);
                 let job = task.attempt.task.job;
                 let is_live = self.scheduler.worker_address(worker).is_some();
                 assert!(is_live, "{worker} is lost in the step in which it gets {task:?}");
@@ -340,7 +341,8 @@ impl Cluster {
                 assert!(!self.excluded.contains(&worker), "{worker} is excluded and gets {task:?}");
                 let node = self.nodes.get_mut(&worker).expect("it joined");
                 node.named.insert(job);
-                node.inbox.push_back(action);
+                let lacking = node.sent.take_lacking(&tables, 0).into_iter().map(|lacking| lacking.table);
+                node.inbox.push_back(Action::Assign { worker, task, tables: lacking.collect() });
             }
             Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
                 if let Action::Revoke { attempt, .. } = &action {
@@ -395,6 +397,7 @@ impl Cluster {
                 let seen = self.visible.contains_key(&job);
                 assert!(!seen || status.state == JobState::Done, "an output is visible: {status:?}");
                 for (id, node) in &mut self.nodes {
+                    node.sent.forget(job);
                     if node.session && (node.named.remove(&job) || workers.contains(id)) {
                         node.inbox.push_back(action.clone());
                     }

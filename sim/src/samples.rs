@@ -167,7 +167,7 @@ pub fn chunks(stage: u32, n: u32) -> StageChunks {
 /// Full edges (a segment of 10 bytes for each partition), blobs that name their task, parts of 7 bytes.
 pub fn report(task: &Task) -> TaskReport {
     let of = |output: &TaskOutput| match output {
-        TaskOutput::Edge { partitions } => OutputReport::Edge((0..*partitions).map(segment).collect()),
+        TaskOutput::Edge { partitions } => edge_report((0..*partitions).map(segment), *partitions),
         TaskOutput::Broadcast => OutputReport::Broadcast(blob(task.attempt.task)),
         TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
     };
@@ -177,13 +177,18 @@ pub fn report(task: &Task) -> TaskReport {
         outputs: task.outputs.iter().map(of).collect(),
         counters,
         run_ms: 1,
-        inputs: input_digest(&task.inputs, |_| true),
+        inputs: input_digest(&task.inputs),
     }
 }
 
 /// Ten bytes of a partition.
 pub fn segment(partition: u32) -> Segment {
     Segment { partition, offset: u64::from(partition) * 10, length: 10, records: 1, raw_length: 10, digest: partition }
+}
+
+/// The report of these segments of an edge.
+pub fn edge_report(segments: impl Iterator<Item = Segment>, partitions: u32) -> OutputReport {
+    OutputReport::Edge(EdgeReport::of(&segments.collect::<Vec<_>>(), partitions))
 }
 
 /// What a broadcasting task makes.

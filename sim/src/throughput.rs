@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Event, HeldAttempt, RestoredJob, RestoredSplit, Scheduler, StageChunks};
-use windrow_sim::samples::{chunks, map_reduce, node, restored, spec};
+use windrow_sim::samples::{chunks, edge_report, map_reduce, node, restored, segment, spec};
 
 const SLOTS: u32 = 8;
 
@@ -115,7 +115,7 @@ impl World {
                     self.split = Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: stages.clone() });
                     self.step(Event::Planned { job, input_bytes: 1, stages });
                 }
-                Action::Assign { worker, task } => {
+                Action::Assign { worker, task, .. } => {
                     let report = report(&task);
                     if task.attempt.task.stage == StageId(0) {
                         self.files.entry(worker).or_default().push((task.attempt, report.clone()));
@@ -157,16 +157,14 @@ fn report(task: &Task) -> TaskReport {
                 (0..3).map(|i| (task.attempt.task.index + i * (partitions / 3)) % partitions).collect();
             of.sort_unstable();
             of.dedup();
-            let segment =
-                |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: partition };
-            OutputReport::Edge(of.into_iter().map(segment).collect())
+            edge_report(of.into_iter().map(segment), *partitions)
         }
         TaskOutput::Broadcast => OutputReport::Broadcast(Vec::new()),
         TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
     };
     TaskReport {
         outputs: task.outputs.iter().map(of).collect(),
-        inputs: input_digest(&task.inputs, |_| true),
+        inputs: input_digest(&task.inputs),
         ..TaskReport::default()
     }
 }

@@ -70,18 +70,18 @@ pub(crate) fn writes(stage: StageId, index: u32, output: u32, partition: u32) ->
 
 /// The report of a finished attempt, and a number that stands for its output. Both follow from what the task has read, unless it is
 /// `fickle`: then each attempt has another output.
-pub(crate) fn sparse_report(task: &Task, plan: &Plan, fickle: bool) -> (TaskReport, u64) {
+pub(crate) fn sparse_report(task: &Task, fickle: bool) -> (TaskReport, u64) {
     let mut full = report(task);
     let AttemptId { task: id, number, epoch, incarnation } = task.attempt;
-    full.inputs = input_digest(&task.inputs, |stage| plan.stage(stage).deterministic);
     let mut made = Dice(full.inputs ^ u64::from(id.stage.0 << 16 | id.index)).next();
     if fickle {
         made = Dice(made ^ u64::from(number) ^ epoch.0 << 20 ^ incarnation.0 << 40).next();
     }
-    for (o, output) in full.outputs.iter_mut().enumerate() {
-        if let OutputReport::Edge(segments) = output {
-            segments.retain(|s| writes(id.stage, id.index, o as u32, s.partition));
-            segments.iter_mut().for_each(|s| s.digest = made as u32 ^ (o as u32) << 8 ^ s.partition);
+    for (o, (report, output)) in (0u32..).zip(full.outputs.iter_mut().zip(&task.outputs)) {
+        if let TaskOutput::Edge { partitions } = output {
+            let written = (0..*partitions).filter(|p| writes(id.stage, id.index, o, *p));
+            let segments = written.map(|p| Segment { digest: made as u32 ^ o << 8 ^ p, ..segment(p) });
+            *report = edge_report(segments, *partitions);
         }
     }
     (full, made)

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use windrow_model::*;
 use windrow_scheduler::{
     Action, Config, Event, HeldAttempt, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, Tally,
@@ -22,6 +23,8 @@ pub struct Harness {
     pub changes: Vec<(WorkerId, WorkerState, Option<String>)>,
     /// The uncharged counts that a journal would hold, the latest by task.
     pub uncharged: BTreeMap<TaskId, Tally>,
+    /// Every table that came with an assignment.
+    pub tables: BTreeMap<(JobId, StageId, TableVersion), Arc<StageOutputs>>,
 }
 
 /// No attempt is prefetched: most tests are about who gets a slot.
@@ -41,8 +44,8 @@ impl Harness {
     pub fn in_epoch(config: Config, epoch: u64) -> Self {
         let scheduler = Scheduler::new(config, Epoch(epoch));
         let (assigned, ended) = (Vec::new(), BTreeMap::new());
-        let (recorded, failures, changes) = Default::default();
-        Harness { scheduler, now: Time(0), assigned, ended, recorded, failures, changes, uncharged: BTreeMap::new() }
+        let (recorded, failures, changes, uncharged, tables) = Default::default();
+        Harness { scheduler, now: Time(0), assigned, ended, recorded, failures, changes, uncharged, tables }
     }
 
     /// The actions, without those that are for the journal or the log.
@@ -70,7 +73,13 @@ impl Harness {
         });
         for action in &actions {
             match action {
-                Action::Assign { worker, task } => self.assigned.push((*worker, (**task).clone())),
+                Action::Assign { worker, task, tables } => {
+                    self.assigned.push((*worker, (**task).clone()));
+                    for table in tables {
+                        let known = self.tables.entry((table.job, table.stage, table.version)).or_insert(table.clone());
+                        assert_eq!(known, table, "tables of one version are equal");
+                    }
+                }
                 Action::Revoke { attempt, .. } => self.assigned.retain(|(_, t)| t.attempt != *attempt),
                 Action::JobEnded { job, status, .. } => {
                     assert!(self.ended.insert(*job, (**status).clone()).is_none(), "a job ends once");
@@ -116,6 +125,18 @@ impl Harness {
         let id = TaskId { job: job_id(n), stage: StageId(stage), index };
         let at = self.assigned.iter().position(|(_, t)| t.attempt.task == id);
         self.assigned.remove(at.unwrap_or_else(|| panic!("{id} is not assigned")))
+    }
+
+    /// The outputs that a task reads, in order.
+    pub fn reads(&self, task: &Task) -> Vec<OutputRef> {
+        let edges = task.inputs.iter().filter_map(|i| if let TaskInput::Edge(edge) = i { Some(edge) } else { None });
+        let reads = edges.flat_map(|edge| &edge.ports).flat_map(|EdgePort { port, version, digest }| {
+            let table = &self.tables[&(task.attempt.task.job, port.stage, *version)];
+            assert_eq!(table.digests[port.output as usize], *digest);
+            let output = port.output;
+            table.attempts().map(move |(worker, attempt)| OutputRef { worker, attempt, output })
+        });
+        reads.collect()
     }
 
     pub fn done(&mut self, worker: WorkerId, task: &Task) -> Vec<Action> {
@@ -202,7 +223,7 @@ pub fn held_done(task: &Task) -> HeldAttempt {
 /// What an action list assigns, in order: `stage/index@worker`.
 pub fn assigns(actions: &[Action]) -> Vec<String> {
     let of = |a: &Action| match a {
-        Action::Assign { worker, task } => Some(place(*worker, task)),
+        Action::Assign { worker, task, .. } => Some(place(*worker, task)),
         _ => None,
     };
     actions.iter().filter_map(of).collect()

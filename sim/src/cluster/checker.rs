@@ -4,6 +4,7 @@ use super::Cluster;
 use crate::samples::blob;
 use crate::workload::writes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use windrow_model::*;
 use windrow_scheduler::{Action, Collected, CollectedBlob, RestoredJob};
 
@@ -60,27 +61,45 @@ impl Cluster {
         }
     }
 
-    /// A task reads its partition of every task of every port, in order, after any faults.
-    pub(crate) fn check_inputs(&self, task: &Task) {
+    /// A task gets the tables of all that it reads, in order, after any faults.
+    pub(crate) fn check_inputs(&self, task: &Task, tables: &[Arc<StageOutputs>]) {
         let id = task.attempt.task;
         for (input, got) in self.plans[&id.job].0.stage(id.stage).inputs.iter().zip(&task.inputs) {
             match (input, got) {
                 (Input::Source(_), TaskInput::Chunk(chunk)) => assert_eq!(chunk.part, id.index),
-                (Input::Edge { from }, TaskInput::Segments(segments)) => {
-                    let all = from.iter().flat_map(|p| (0..self.tasks_of(id.job, p.stage)).map(move |t| (*p, t)));
-                    let expected = all.filter(|(p, t)| writes(p.stage, *t, p.output, id.index));
-                    let got = segments.iter().map(|s| {
-                        assert_eq!((s.attempt.task.job, s.segment.partition), (id.job, id.index));
-                        assert!(!self.revoked.contains(&s.attempt), "its files are deleted: {s:?}");
-                        (Port { stage: s.attempt.task.stage, output: s.output }, s.attempt.task.index)
-                    });
-                    assert!(got.eq(expected), "{task:?}");
+                (Input::Edge { from }, TaskInput::Edge(edge)) => {
+                    assert!(edge.ports.iter().map(|port| port.port).eq(from.iter().copied()), "{task:?}");
+                    for port in &edge.ports {
+                        let table = tables.iter().find(|table| table.stage == port.port.stage);
+                        self.check_table(table.expect("its table is given"), id.job, port);
+                    }
                 }
                 (Input::Broadcast { from }, TaskInput::Inline(blobs)) => {
                     assert_eq!(*blobs, self.blobs(id.job, *from), "{task:?}");
                 }
                 _ => panic!("{input:?} as {got:?}"),
             }
+        }
+    }
+
+    /// A table names what each task has written for others, and nothing that is deleted.
+    fn check_table(&self, table: &StageOutputs, job: JobId, port: &EdgePort) {
+        let stage = port.port.stage;
+        assert_eq!((table.job, table.version), (job, port.version), "the table is of another version");
+        assert_eq!(table.digests[port.port.output as usize], port.digest);
+        let outputs = &self.plans[&job].0.stage(stage).outputs;
+        let has_written = |task: u32| {
+            (0u32..).zip(outputs).any(|(o, output)| match output {
+                Output::Edge { partitions: Partitions::Count(n), .. } => (0..*n).any(|p| writes(stage, task, o, p)),
+                _ => false,
+            })
+        };
+        assert_eq!(table.entries.len() as u32, self.tasks_of(job, stage));
+        for task in 0..table.entries.len() as u32 {
+            assert_eq!(table.attempt(task).is_some(), has_written(task), "task {task} of {table:?}");
+        }
+        for (_, attempt) in table.attempts() {
+            assert!(!self.revoked.contains(&attempt), "its files are deleted: {attempt:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A simulated worker seen from the network: its session, its messages in both directions, and how its attempts end. The attempts
 //! themselves are in `worker.rs`.
 
+use super::tables::Tables;
 use super::worker::{self, Worker};
 use super::{Cluster, node_info};
 use crate::samples::failure;
@@ -8,7 +9,7 @@ use crate::workload::sparse_report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_attempts::{Lease, Report};
 use windrow_model::*;
-use windrow_scheduler::{Action, Event, HeldAttempt, Left, Progress};
+use windrow_scheduler::{Action, Event, HeldAttempt, Left, Progress, SentTables};
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -41,6 +42,10 @@ pub(crate) struct Node {
     pub(crate) answers: VecDeque<Time>,
     /// What its last incarnation ran when that ended.
     pub(crate) left: Vec<Left>,
+    /// The tables of outputs that it has.
+    pub(crate) tables: Tables,
+    /// What the coordinator remembers to have sent in the present session.
+    pub(crate) sent: SentTables,
 }
 
 impl Node {
@@ -62,6 +67,8 @@ impl Node {
             lease: Lease::new(0, Time(0)),
             answers: VecDeque::new(),
             left: Vec::new(),
+            tables: Tables::default(),
+            sent: SentTables::default(),
         }
     }
 
@@ -84,8 +91,8 @@ impl Node {
                 Report::Failed(attempt, failure) => Event::AttemptFailed { worker: id, attempt, failure },
                 Report::Published(attempt) => Event::Published { worker: id, attempt },
                 Report::PublishFailed(attempt, failure) => Event::PublishFailed { worker: id, attempt, failure },
-                Report::SegmentLost { reader, segment, failure } => {
-                    Event::SegmentLost { worker: id, reader, segment, failure }
+                Report::SegmentLost { reader, lost, failure } => {
+                    Event::SegmentLost { worker: id, reader, lost, failure }
                 }
             });
         }
@@ -102,7 +109,7 @@ impl Node {
 enum Outcome {
     Done(TaskReport),
     Failed(Failure),
-    Lost(SegmentRef, Failure),
+    Lost(OutputRef, Failure),
 }
 
 impl Cluster {
@@ -161,6 +168,7 @@ impl Cluster {
             return;
         }
         node.session = true;
+        node.sent = SentTables::default();
         (node.lease, node.answers) = (Lease::new(self.config.lease_ms, self.now), VecDeque::new());
         node.inbox.clear();
         node.outbox.clear();
@@ -180,6 +188,7 @@ impl Cluster {
         // Jobs that the coordinator does not know are dropped.
         let known = |job: &JobId| self.scheduler.status(*job, self.now).is_some_and(|s| !s.state.is_final());
         for job in node.named.iter().filter(|job| !known(job)) {
+            node.tables.drop_job(*job);
             node.worker.step(worker::Event::JobDropped(*job));
         }
         self.awaited.remove(&id);
@@ -213,6 +222,7 @@ impl Cluster {
         let begun = node.worker.begun().into_iter().filter(|_| !disk_lost);
         node.left = begun.map(|attempt| Left { attempt, place: None }).collect();
         node.worker.restart(!disk_lost);
+        node.tables = Tables::default();
         let said: Vec<Event> = node.outbox.drain(..).collect();
         for event in said {
             if self.dice.percent(50) {
@@ -235,7 +245,9 @@ impl Cluster {
         node.answers.drain(..).for_each(|sent| node.lease.contact(sent));
         let Some(action) = node.inbox.pop_front().filter(|_| node.up) else { return };
         match action {
-            Action::Assign { task, .. } => {
+            Action::Assign { task, tables, .. } => {
+                // The worker may lose an assignment; the tables in it are there all the same.
+                node.tables.take(tables, &task);
                 // Assignments to an earlier incarnation are lost.
                 if task.attempt.incarnation == Incarnation(node.incarnation) && !lost {
                     node.worker.step(worker::Event::Assigned(task));
@@ -243,7 +255,10 @@ impl Cluster {
             }
             Action::Revoke { attempt, .. } => node.worker.step(worker::Event::Revoked(attempt)),
             Action::Grant { attempt, .. } => node.worker.step(worker::Event::Granted(attempt)),
-            Action::JobEnded { job, .. } => node.worker.step(worker::Event::JobDropped(job)),
+            Action::JobEnded { job, .. } => {
+                node.tables.drop_job(job);
+                node.worker.step(worker::Event::JobDropped(job));
+            }
             other => panic!("{other:?} is not for a worker"),
         }
         node.tell(id);
@@ -273,19 +288,20 @@ impl Cluster {
         if self.hung.contains(&attempt.task.job) && begun.contains(&attempt) {
             return;
         }
+        let reads = self.nodes[&id].tables.reads(&task);
         let fails = self.broken && self.dice.percent(6);
         if begun.contains(&attempt) && self.springs_trap(id, attempt) {
             return;
         }
         let outcome = if self.blind.contains(&(id, attempt.task.job)) {
             Outcome::Failed(failure(Code::InputNotShared))
-        } else if let Some(segment) = self.rotten_input(&task) {
-            Outcome::Lost(segment, failure(Code::SegmentCorrupt))
-        } else if let Some(segment) = self.behind_a_cut(id, &task) {
-            Outcome::Lost(segment, failure(Code::FetchFailed))
-        } else if let Some(segment) = self.missing(&task) {
+        } else if let Some(lost) = self.rotten_input(&reads) {
+            Outcome::Lost(lost, failure(Code::SegmentCorrupt))
+        } else if let Some(lost) = self.behind_a_cut(id, &reads) {
+            Outcome::Lost(lost, failure(Code::FetchFailed))
+        } else if let Some(lost) = self.missing(&reads) {
             let code = if self.dice.percent(40) { Code::SegmentCorrupt } else { Code::FetchFailed };
-            Outcome::Lost(segment, failure(code))
+            Outcome::Lost(lost, failure(code))
         } else if fails {
             let codes = [Code::FetchFailed, Code::WorkerLost, Code::UserError, Code::ExecutorCrashed];
             let code = codes[self.dice.below(if self.user_errors && begun.contains(&attempt) { 4 } else { 2 })];
@@ -297,16 +313,15 @@ impl Cluster {
         } else {
             let job = attempt.task.job;
             let fickle = self.fickle.contains(&(job, attempt.task.stage));
-            let (report, made) = sparse_report(&task, &self.plans[&job].0, fickle);
-            let segments = task.inputs.iter().flat_map(|i| if let TaskInput::Segments(s) = i { &s[..] } else { &[] });
-            self.made.insert(attempt, (made, segments.map(|s| s.attempt).collect()));
+            let (report, made) = sparse_report(&task, fickle);
+            self.made.insert(attempt, (made, reads.iter().map(|lost| lost.attempt).collect()));
             Outcome::Done(report)
         };
         let node = self.nodes.get_mut(&id).expect("it is there");
         match outcome {
             Outcome::Done(report) => node.worker.finish(attempt, report),
             Outcome::Failed(failure) => node.worker.fail(attempt, failure),
-            Outcome::Lost(segment, failure) => node.worker.lose_segment(attempt, segment, failure),
+            Outcome::Lost(lost, failure) => node.worker.lose_output(attempt, lost, failure),
         }
         node.tell(id);
     }
@@ -325,31 +340,23 @@ impl Cluster {
         node.tell(id);
     }
 
-    /// A segment on a worker that this one does not reach.
-    pub(crate) fn behind_a_cut(&self, reader: WorkerId, task: &Task) -> Option<SegmentRef> {
-        let cut = |s: &&SegmentRef| s.worker != reader && self.nodes[&s.worker].unreachable;
-        let segments = task.inputs.iter().filter_map(|i| if let TaskInput::Segments(s) = i { Some(s) } else { None });
-        segments.flatten().find(cut).copied()
+    /// An output on a worker that this one does not reach.
+    pub(crate) fn behind_a_cut(&self, reader: WorkerId, reads: &[OutputRef]) -> Option<OutputRef> {
+        let cut = |s: &&OutputRef| s.worker != reader && self.nodes[&s.worker].unreachable;
+        reads.iter().find(cut).copied()
     }
 
-    /// A segment that is not where it should be, or cannot be fetched just now.
-    pub(crate) fn missing(&mut self, task: &Task) -> Option<SegmentRef> {
-        let segments: Vec<SegmentRef> = task
-            .inputs
-            .iter()
-            .filter_map(|i| if let TaskInput::Segments(s) = i { Some(s) } else { None })
-            .flatten()
-            .copied()
-            .collect();
-        let gone = |s: &&SegmentRef| {
+    /// An output that is not where it should be, or cannot be fetched just now.
+    pub(crate) fn missing(&mut self, reads: &[OutputRef]) -> Option<OutputRef> {
+        let gone = |s: &&OutputRef| {
             let node = &self.nodes[&s.worker];
             !node.up || !node.worker.files.contains(&s.attempt)
         };
-        if let Some(gone) = segments.iter().find(gone) {
+        if let Some(gone) = reads.iter().find(gone) {
             return Some(*gone);
         }
-        let flaky = self.broken && !segments.is_empty() && self.dice.percent(5);
-        flaky.then(|| segments[self.dice.below(segments.len())])
+        let flaky = self.broken && !reads.is_empty() && self.dice.percent(5);
+        flaky.then(|| reads[self.dice.below(reads.len())])
     }
 
     /// The scheduler hears what a worker said, perhaps once more later.

@@ -70,10 +70,9 @@ impl Cluster {
         }
     }
 
-    /// A segment that is damaged whenever its task makes it.
-    pub(super) fn rotten_input(&self, task: &Task) -> Option<SegmentRef> {
-        let segments = task.inputs.iter().filter_map(|i| if let TaskInput::Segments(s) = i { Some(s) } else { None });
-        segments.flatten().find(|s| self.rotten.contains(&s.attempt.task)).copied()
+    /// An output that is damaged whenever its task makes it.
+    pub(super) fn rotten_input(&self, reads: &[OutputRef]) -> Option<OutputRef> {
+        reads.iter().find(|s| self.rotten.contains(&s.attempt.task)).copied()
     }
 
     /// What is not charged is counted on, also after a restart, until the task is done. A loss that was none counts no more.

@@ -223,20 +223,17 @@ impl Worker {
     /// An attempt fails, wherever it is. Not if it has its inputs and has not begun: then nothing can fail.
     pub(crate) fn fail(&mut self, id: AttemptId, failure: Failure) {
         match self.take_off(id) {
-            Some(generation) => self.step(Event::TaskFailed { generation, attempt: id, failure, segment: None }),
+            Some(generation) => self.step(Event::TaskFailed { generation, attempt: id, failure, lost: None }),
             None => self.fail_staging(id, StageError::Failed(failure)),
         }
     }
 
-    /// The same for a segment that it reads.
-    pub(crate) fn lose_segment(&mut self, id: AttemptId, lost: SegmentRef, failure: Failure) {
-        let inputs = self.task(id).map(|task| task.inputs.clone()).unwrap_or_default();
-        let place = (0u32..).zip(&inputs).find_map(|(i, input)| match input {
-            TaskInput::Segments(segments) => Some((i, segments.iter().position(|s| *s == lost)? as u32)),
-            TaskInput::Chunk(_) | TaskInput::Inline(_) => None,
-        });
+    /// The same for an output that it reads.
+    pub(crate) fn lose_output(&mut self, id: AttemptId, lost: OutputRef, failure: Failure) {
         match self.take_off(id) {
-            Some(generation) => self.step(Event::TaskFailed { generation, attempt: id, failure, segment: place }),
+            Some(generation) => {
+                self.step(Event::TaskFailed { generation, attempt: id, failure, lost: Some(lost) });
+            }
             None => self.fail_staging(id, StageError::SegmentLost(Box::new(lost), failure)),
         }
     }
@@ -264,7 +261,7 @@ impl Worker {
     fn stop(&mut self, id: AttemptId) -> Option<Event> {
         let generation = self.take_off(id)?;
         let failure = Failure::new(Code::Cancelled, "it was asked to stop");
-        Some(Event::TaskFailed { generation, attempt: id, failure, segment: None })
+        Some(Event::TaskFailed { generation, attempt: id, failure, lost: None })
     }
 
     /// Everything that is under way, in an order that does not change by itself.
