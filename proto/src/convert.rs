@@ -13,6 +13,7 @@ mod node;
 mod plan;
 mod task;
 
+pub use edge::{table_from_bytes, table_to_bytes};
 pub use ids::{path_from_bytes, path_to_bytes};
 
 use windrow_model::{Code, Failure, PlanError};

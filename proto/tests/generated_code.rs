@@ -17,8 +17,13 @@ const FILES: [&str; 8] = [
 ];
 
 /// Messages whose bytes are bulk data: `Bytes`, so that they are not copied on their way.
-const BULK: [&str; 4] =
-    [".windrow.v1.Piece", ".windrow.v1.SegmentPiece", ".windrow.v1.ArtifactPiece", ".windrow.v1.ChunkPiece"];
+const BULK: [&str; 5] = [
+    ".windrow.v1.Piece",
+    ".windrow.v1.SegmentPiece",
+    ".windrow.v1.ArtifactPiece",
+    ".windrow.v1.ChunkPiece",
+    ".windrow.v1.Assign",
+];
 
 const GENERATED: &str = "windrow.v1.rs";
 

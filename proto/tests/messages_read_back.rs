@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use std::path::PathBuf;
 use windrow_model::*;
+use windrow_proto::convert::{table_from_bytes, table_to_bytes};
 use windrow_proto::{ConvertError, v1};
 
 fn plan() -> Plan {
@@ -158,7 +159,9 @@ fn tables_of_outputs_read_back() {
     let version = TableVersion { epoch: Epoch(5), reopened: 6 };
     let table = StageOutputs::new(JobId::from_bytes([1; 16]), StageId(1), version, outputs.into_iter(), vec![7, 8]);
     let wire = v1::StageOutputs::from(&table);
-    assert_eq!(StageOutputs::try_from(wire.clone()), Ok(table));
+    assert_eq!(StageOutputs::try_from(wire.clone()).as_ref(), Ok(&table));
+    assert_eq!(table_from_bytes(&table_to_bytes(&table)), Ok(table));
+    assert_eq!(table_from_bytes(&[255]).map_err(|e| e.code()), Err(Code::BadRequest));
     let bad = [
         v1::StageOutputs { origin: vec![1, 0, 3], ..wire.clone() },
         v1::StageOutputs { number: vec![1], ..wire.clone() },

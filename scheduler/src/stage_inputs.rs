@@ -136,9 +136,14 @@ impl Job {
 
     /// An output of a stage that has a table.
     fn edge_port(&self, port: Port) -> EdgePort {
-        let table = self.stages[port.stage.0 as usize].table.as_ref();
-        let digest = table.and_then(|table| table.digests.get(port.output as usize)).copied().unwrap_or_default();
-        EdgePort { port, version: table.map_or(TableVersion::default(), |table| table.version), digest }
+        let stage = &self.stages[port.stage.0 as usize];
+        let partitions = match stage.outputs.get(port.output as usize) {
+            Some(TaskOutput::Edge { partitions }) => *partitions,
+            _ => 0,
+        };
+        let digest = stage.table.as_ref().and_then(|table| table.digests.get(port.output as usize));
+        let version = stage.table.as_ref().map_or(TableVersion::default(), |table| table.version);
+        EdgePort { port, partitions, version, digest: digest.copied().unwrap_or_default() }
     }
 
     /// Adds the sizes of an output's partitions, and the bytes that each worker holds.

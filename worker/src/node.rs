@@ -410,7 +410,7 @@ impl Node {
                 }
             }
         }
-        self.learn_tables(assign.tables);
+        self.learn_tables(&assign.tables);
         let Some(wire) = assign.task else { return };
         let named = wire.attempt.clone().and_then(|w| AttemptId::try_from(w).ok());
         let accepted = Task::try_from(wire).map_err(Failure::from).and_then(|task| {

@@ -2,6 +2,8 @@
 
 use super::{ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, required, wire_list};
 use crate::v1;
+use bytes::Bytes;
+use prost::Message;
 use windrow_model::{
     EdgePort, EdgeReport, Epoch, Incarnation, Origin, OutputEntry, OutputRef, Port, Segment, SizeHints, StageId,
     StageOutputs, TableVersion,
@@ -157,6 +159,20 @@ impl TryFrom<v1::StageOutputs> for StageOutputs {
         })
     }
 }
+/// The encoded table for `Assign.tables`. Linear in the number of tasks.
+pub fn table_to_bytes(table: &StageOutputs) -> Bytes {
+    v1::StageOutputs::from(table).encode_to_vec().into()
+}
+
+/// A table of `Assign.tables`.
+///
+/// # Errors
+/// Names what is missing or wrong in the message.
+pub fn table_from_bytes(bytes: &[u8]) -> Result<StageOutputs, ConvertError> {
+    let decoded = v1::StageOutputs::decode(bytes);
+    decoded.map_err(|_| ConvertError::invalid("table", "is not a table of outputs"))?.try_into()
+}
+
 impl From<&StageOutputs> for v1::StageOutputs {
     fn from(d: &StageOutputs) -> Self {
         v1::StageOutputs {

@@ -2504,9 +2504,10 @@ pub struct Assign {
     /// Holders of the task's chunks of datasets.
     #[prost(message, repeated, tag = "4")]
     pub chunks: ::prost::alloc::vec::Vec<ChunkSource>,
-    /// Tables of the stages that the task reads. Each comes once in a session.
-    #[prost(message, repeated, tag = "20")]
-    pub tables: ::prost::alloc::vec::Vec<StageOutputs>,
+    /// Tables of the stages that the task reads: each an encoded `StageOutputs`, so that the coordinator encodes it once for all
+    /// workers. Each comes once in a session, before or with the first task that reads by it.
+    #[prost(bytes = "bytes", repeated, tag = "20")]
+    pub tables: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Peer {

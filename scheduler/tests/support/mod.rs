@@ -130,7 +130,7 @@ impl Harness {
     /// The outputs that a task reads, in order.
     pub fn reads(&self, task: &Task) -> Vec<OutputRef> {
         let edges = task.inputs.iter().filter_map(|i| if let TaskInput::Edge(edge) = i { Some(edge) } else { None });
-        let reads = edges.flat_map(|edge| &edge.ports).flat_map(|EdgePort { port, version, digest }| {
+        let reads = edges.flat_map(|edge| &edge.ports).flat_map(|EdgePort { port, version, digest, .. }| {
             let table = &self.tables[&(task.attempt.task.job, port.stage, *version)];
             assert_eq!(table.digests[port.output as usize], *digest);
             let output = port.output;

@@ -169,6 +169,7 @@ impl Cluster {
         }
         node.session = true;
         node.sent = SentTables::default();
+        node.tables.begin_session();
         (node.lease, node.answers) = (Lease::new(self.config.lease_ms, self.now), VecDeque::new());
         node.inbox.clear();
         node.outbox.clear();

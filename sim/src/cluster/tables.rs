@@ -15,6 +15,11 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// A session begins, in which every table comes anew.
+    pub(crate) fn begin_session(&mut self) {
+        self.latest.clear();
+    }
+
     /// An assignment arrives with the tables that this session did not have. The worker has all that its task reads by.
     pub(crate) fn take(&mut self, tables: Vec<Arc<StageOutputs>>, task: &Task) {
         self.latest.extend(tables.into_iter().map(|table| ((table.job, table.stage), table)));

@@ -10,7 +10,8 @@ use crate::staging::{StagedPort, WantedPort};
 use std::sync::Arc;
 use windrow_attempts::Event;
 use windrow_format::spool;
-use windrow_model::{AttemptId, Code, Failure, JobId, OutputRef, StageOutputs, Task, TaskInput};
+use windrow_model::{AttemptId, Code, Failure, JobId, OutputRef, Task, TaskInput};
+use windrow_proto::convert::table_from_bytes;
 use windrow_proto::v1;
 
 /// Outputs of a finished attempt in the spool of its executor.
@@ -22,9 +23,9 @@ pub(super) struct InSpool {
 
 impl Node {
     /// Takes the tables of outputs that came with an assignment.
-    pub(super) fn learn_tables(&mut self, tables: Vec<v1::StageOutputs>) {
+    pub(super) fn learn_tables(&mut self, tables: &[impl AsRef<[u8]>]) {
         for table in tables {
-            match StageOutputs::try_from(table) {
+            match table_from_bytes(table.as_ref()) {
                 Ok(table) => self.tables.insert(table),
                 // The assignments that need it are refused.
                 Err(e) => tracing::warn!("a table of outputs is not valid: {e}"),
