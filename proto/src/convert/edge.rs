@@ -38,7 +38,7 @@ impl TryFrom<v1::SizeHints> for SizeHints {
         Ok(match (w.hints.is_empty(), w.sparse) {
             (true, _) => SizeHints::None,
             (false, true) => SizeHints::Sparse(w.partition.into_iter().zip(w.hints).collect()),
-            (false, false) => SizeHints::Dense(w.hints.into()),
+            (false, false) => SizeHints::Dense(w.hints),
         })
     }
 }
@@ -48,9 +48,9 @@ impl From<SizeHints> for v1::SizeHints {
             SizeHints::None => v1::SizeHints::default(),
             SizeHints::Sparse(list) => {
                 let (partition, hints): (Vec<u32>, Vec<u8>) = list.into_iter().unzip();
-                v1::SizeHints { sparse: true, partition, hints: hints.into() }
+                v1::SizeHints { sparse: true, partition, hints }
             }
-            SizeHints::Dense(hints) => v1::SizeHints { sparse: false, partition: Vec::new(), hints: hints.into() },
+            SizeHints::Dense(hints) => v1::SizeHints { sparse: false, partition: Vec::new(), hints },
         }
     }
 }
