@@ -15,14 +15,14 @@ const TASKS: u32 = 10_000;
 const JOBS: u32 = 20;
 
 /// A running cluster, stopped on drop.
-struct Cluster {
+pub(crate) struct Cluster {
     up: Child,
-    url: String,
+    pub(crate) url: String,
     home: PathBuf,
 }
 
 impl Cluster {
-    fn start(folder: &Path) -> Result<Cluster> {
+    pub(crate) fn start(folder: &Path) -> Result<Cluster> {
         let home = folder.join("cluster");
         let _ = fs::remove_dir_all(&home);
         let mut command = Command::new(example("windrow")?);
@@ -39,10 +39,39 @@ impl Cluster {
         }
     }
 
-    fn command(&self, program: &str) -> Result<Command> {
+    pub(crate) fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(example(program)?);
         command.env("WINDROW_HOME", self.home.join("state"));
         Ok(command)
+    }
+
+    /// Resident memory of the cluster's processes, with their first arguments.
+    pub(crate) fn resident_mb(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+            let command = read("cmdline").replace('\0', " ");
+            if !command.contains(&*self.home.to_string_lossy()) {
+                continue;
+            }
+            let status = read("status");
+            let kb = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            let what = command.split(' ').nth(1).unwrap_or_default().to_string();
+            all.extend(kb.map(|kb| format!("{what} {}", kb >> 10)));
+        }
+        all
+    }
+
+    /// Number of files in the workers' folders of jobs.
+    pub(crate) fn job_files(&self) -> usize {
+        fn files(folder: &Path) -> usize {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
+        }
+        let workers = fs::read_dir(self.home.join("data")).into_iter().flatten().flatten();
+        workers.map(|worker| files(&worker.path().join("jobs"))).sum()
     }
 }
 

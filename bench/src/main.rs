@@ -3,7 +3,7 @@
 //! `cargo run --release -p windrow-bench -- [ROW...]` generates the data, runs each row's plain program and its Windrow
 //! job in turn as separate processes, compares their outputs, and prints medians and ratios. `--cluster` compares a
 //! cluster with one process, `--skew` data with a heavy key with data without one, `--pieces` a
-//! job of thousands of small tasks with one of few large ones. Build the examples first: `cargo
+//! job of thousands of small tasks with one of few large ones (with `--cluster` on a cluster). Build the examples first: `cargo
 //! build --release --workspace --bins`.
 
 #![warn(unreachable_pub)]
@@ -44,7 +44,7 @@ struct Args {
     /// Compare data in which one key has half of all pairs with data without such a key
     #[arg(long)]
     skew: bool,
-    /// Compare a job of thousands of small chunks and partitions with the same job in default ones
+    /// Compare a job of thousands of small chunks and partitions with the same job in default ones; with `--cluster` on one
     #[arg(long)]
     pieces: bool,
     /// More arguments for the jobs, such as `--job=--memory=256MB`
