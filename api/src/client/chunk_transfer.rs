@@ -106,6 +106,12 @@ mod tests {
         ) -> Result<Response<Self::FetchSegmentsStream>, Status> {
             pending().await
         }
+        async fn locate_outputs(
+            &self,
+            _: Request<v1::LocateOutputsRequest>,
+        ) -> Result<Response<v1::LocateOutputsReply>, Status> {
+            pending().await
+        }
         async fn read_logs(&self, _: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
             pending().await
         }

@@ -166,6 +166,12 @@ impl v1::transfer_server::Transfer for Worker {
     ) -> Result<Response<Self::FetchSegmentsStream>, Status> {
         nothing()
     }
+    async fn locate_outputs(
+        &self,
+        _: Request<v1::LocateOutputsRequest>,
+    ) -> Result<Response<v1::LocateOutputsReply>, Status> {
+        nothing()
+    }
     async fn read_logs(&self, _: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
         nothing()
     }

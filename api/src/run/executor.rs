@@ -7,6 +7,8 @@ mod edge_inputs;
 mod fetched;
 mod order;
 mod placed;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::plan::flow::Flow;

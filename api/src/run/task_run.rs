@@ -209,6 +209,52 @@ mod tests {
         program.run(&task, env, || Ok(vec![local.to_vec()])).map(|completed| completed.report)
     }
 
+    /// Digest of the edge that a task has written after it has read an edge whose digest is `read`.
+    fn written_digest(combines: bool, read: u64) -> u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shuffled");
+        let segment = shuffle_file(&path, &attempt(0, 0));
+        let flow = Flow::new(folder.path().to_path_buf(), false, None);
+        let pairs = flow.read(lines("in")).map(|l, out| out.emit(l.len() as u64, 1u64));
+        let reduced = pairs.reduce(|n, values, out| out.emit(n % 9, values.count() as u64));
+        match combines {
+            true => reduced.combine(crate::combiner::Sum).collect("result"),
+            false => reduced.reduce_values(|_, values| values.count() as u64).collect("result"),
+        }
+        let built = flow.build().unwrap();
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
+        let port = Port { stage: StageId(0), output: 0 };
+        let port = EdgePort { port, partitions: 1, version: TableVersion::default(), digest: read };
+        let task = Task {
+            attempt: attempt(1, 0),
+            inputs: vec![TaskInput::Edge(EdgeInput { ports: vec![port], bytes: 0 })],
+            outputs: vec![TaskOutput::Edge { partitions: 4 }],
+            job_input_bytes: 0,
+        };
+        let env = TaskEnv {
+            folder: folder.path(),
+            prefix: "",
+            memory: &Memory::new(64 << 20, 1),
+            codec: Codec::None,
+            in_memory_outputs: None,
+            spool: None,
+            cancelled: &AtomicBool::new(false),
+        };
+        let local = LocalSegment::of(path.clone(), &segment, output_identity(&attempt(0, 0), 0));
+        let completed = program.run(&task, env, || Ok(vec![vec![local]])).unwrap();
+        assert_eq!(completed.spooled, []);
+        let [OutputReport::Edge(edge)] = &completed.report.outputs[..] else { panic!("{completed:?}") };
+        assert!(edge.records >= 9 && edge.sizes.fit(4), "{edge:?}");
+        edge.digest
+    }
+
+    #[test]
+    fn digest_of_a_combining_edge_covers_what_was_read() {
+        assert_eq!(written_digest(true, 7), written_digest(true, 7));
+        assert_ne!(written_digest(true, 7), written_digest(true, 8));
+        assert_eq!(written_digest(false, 7), written_digest(false, 8));
+    }
+
     #[test]
     fn changed_segment_is_blamed_despite_user_code() {
         let report = reduce(None).unwrap();

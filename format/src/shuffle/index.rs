@@ -79,7 +79,8 @@ impl IndexReader {
     /// # Errors
     /// [`FormatError::Truncated`] if the file ends within the image.
     pub fn read(&mut self, file: &File, base: u64, length: u64, each: impl FnMut(Segment)) -> Result<(), FormatError> {
-        let end = base.checked_add(length).ok_or(FormatError::Truncated)?;
+        // No file has more bytes than a system call can name.
+        let end = base.checked_add(length).filter(|end| *end <= i64::MAX as u64).ok_or(FormatError::Truncated)?;
         let guess = (self.usual.max(FOOTER_BYTES) as u64).min(length) as usize;
         if guess < FOOTER_BYTES {
             return Err(FormatError::Truncated);

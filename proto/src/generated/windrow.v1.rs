@@ -3869,6 +3869,7 @@ pub struct TaskFailed {
     #[prost(message, optional, tag = "20")]
     pub lost: ::core::option::Option<LostOutput>,
 }
+/// The incarnation of `attempt` is 0: an executor does not know it. The worker finds it in the table of the stage.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LostOutput {
     #[prost(message, optional, tag = "1")]

@@ -49,7 +49,11 @@ pub(super) struct PlacedOutputs {
 impl Tables {
     /// No outputs, in a process with this memory.
     pub(super) fn new(memory_bytes: u64) -> Tables {
-        let bytes_max = (memory_bytes / INDEX_PART).max(INDEX_BYTES_MIN) as usize;
+        Tables::with_index_bytes((memory_bytes / INDEX_PART).max(INDEX_BYTES_MIN) as usize)
+    }
+
+    /// No outputs. Indexes of later ones keep at most `bytes_max` bytes of memory.
+    fn with_index_bytes(bytes_max: usize) -> Tables {
         let files = MappedFiles::new(MappedFiles::KEPT_MAX);
         Tables { by_port: Mutex::default(), bytes_max, clock: AtomicU64::new(0), files }
     }
@@ -195,5 +199,83 @@ fn is_lost(e: &FormatError) -> bool {
     match e {
         FormatError::Io(e) => e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::context::output_identity;
+    use windrow_format::codec::Codec;
+    use windrow_format::shuffle::ShuffleWriter;
+
+    const JOB: JobId = JobId(uuid::Uuid::nil());
+
+    /// An output with one record in each of 100 partitions.
+    fn outputs(folder: &Path, stage: u32) -> PlacedOutputs {
+        let port = Port { stage: StageId(stage), output: 0 };
+        let maker = Maker { task: 0, number: 0, epoch: 0 };
+        let path = folder.join(format!("of-{stage}"));
+        let identity = output_identity(&maker.attempt(JOB, port), 0);
+        let mut writer = ShuffleWriter::create(&path, identity, Codec::None).unwrap();
+        (0..100).for_each(|partition| writer.push(partition, b"key", b"value").unwrap());
+        writer.finish().unwrap();
+        let length = path.metadata().unwrap().len();
+        let images = vec![OutputImage { file: path.into(), base: 0, length }];
+        PlacedOutputs {
+            port,
+            version: TableVersion::default(),
+            partitions: 100,
+            makers: vec![maker],
+            index: StageIndex::new(images, 100, usize::MAX),
+            used: AtomicU64::new(0),
+        }
+    }
+
+    #[test]
+    fn indexes_that_were_not_used_for_longest_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = outputs(folder.path(), 0);
+        let bytes = {
+            one.index.partition(0).unwrap();
+            one.index.memory()
+        };
+        let tables = Tables::with_index_bytes(2 * bytes);
+        let all: Vec<_> = (0..4).map(|stage| Arc::new(outputs(folder.path(), stage))).collect();
+        all.iter().for_each(|table| drop(lock(&tables.by_port).insert(table.port, table.clone())));
+        let kept = || all.iter().map(|table| table.index.memory() > 0).collect::<Vec<_>>();
+        let read = |stage: usize| assert_eq!(tables.segments(&all[stage], JOB, 7).unwrap().len(), 1);
+        (0..2).for_each(read);
+        assert_eq!(kept(), [true, true, false, false]);
+        read(0);
+        read(2);
+        assert_eq!(kept(), [true, false, true, false]);
+        read(1);
+        assert_eq!(kept(), [false, true, true, false]);
+    }
+
+    #[test]
+    fn files_of_a_replaced_table_are_not_kept_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (outputs(folder.path(), 0), outputs(folder.path(), 1));
+        let [path, other_path] = [&one, &other].map(|of| of.index.images()[0].file.clone());
+        let tables = Tables::with_index_bytes(1 << 20);
+        for table in [Arc::new(one), Arc::new(other)] {
+            lock(&tables.by_port).insert(table.port, table.clone());
+            tables.segments(&table, JOB, 0).unwrap();
+        }
+        // The mapping is the same as long as it is kept.
+        let mapped = |path| tables.files.get(path, 1).unwrap();
+        let before = [mapped(&path), mapped(&other_path)];
+        let plan = crate::run::executor::tests::program().plan;
+        tables.put(v1::OutputsInPlace { partitions: 1, ..v1::OutputsInPlace::default() }, &plan).unwrap();
+        assert!(!Arc::ptr_eq(&before[0], &mapped(&path)) && Arc::ptr_eq(&before[1], &mapped(&other_path)));
+    }
+
+    #[test]
+    fn lack_of_descriptors_is_no_fault_of_an_output() {
+        let error = |errno: rustix::io::Errno| FormatError::Io(errno.into());
+        assert!(is_lost(&error(rustix::io::Errno::IO)) && is_lost(&FormatError::Truncated));
+        assert!(!is_lost(&error(rustix::io::Errno::MFILE)) && !is_lost(&error(rustix::io::Errno::NOMEM)));
     }
 }
