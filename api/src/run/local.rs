@@ -3,9 +3,12 @@
 //! There are no retries and no isolation: a panic fails the job with its record, and so does a crash, which ends the
 //! process (see `supervise.rs`).
 
+mod files;
 mod interrupts;
 mod outputs;
+mod released;
 mod scratch;
+mod shuffle;
 
 use crate::error::{Error, Result};
 use crate::report::warning::warn;
@@ -14,22 +17,23 @@ use crate::run::job_id::new_job_id;
 use crate::run::task_run::StageTable;
 use crate::run::threads::{Threads, thread_code};
 use crate::task::env::TaskEnv;
-use crate::task::failure::TaskError;
+use crate::task::failure::TaskResult;
 use outputs::Outputs;
 use scratch::Scratch;
+use shuffle::Shuffle;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::{InMemoryOutputs, Memory};
+use windrow_engine::Memory;
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::names;
 use windrow_model::{
     AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
-    StageId, StagedPart, Task, TaskInput, TaskReport, Time, WorkerId,
+    StageId, StagedPart, Task, TaskReport, Time, WorkerId,
 };
 use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks};
 use windrow_store::{PartFile, Receipts, Staging, Steps, Storage, complete_output};
@@ -80,7 +84,7 @@ pub(crate) fn run(
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        outputs: Outputs::new(job, &scratch.folder, memory.clone()),
+        outputs: Outputs::new(job, &scratch.folder, memory.clone(), options.memory_bytes),
         memory,
         durability,
         started: Instant::now(),
@@ -220,7 +224,7 @@ impl Run {
         if let Some(task) = task.filter(|task| self.scheduler.is_task_done(*task)) {
             let holes = self.outputs.done(&self.program, task, |reader| self.scheduler.is_task_done(reader));
             if !holes.is_empty() {
-                self.threads.run(Box::new(|| outputs::punch_holes(holes)));
+                self.threads.run(Box::new(|| files::punch_holes(holes)));
             }
             if self.scheduler.is_stage_done(self.job, task.stage) {
                 self.release_read_by(task.stage);
@@ -230,7 +234,7 @@ impl Run {
 
     /// Frees the outputs that only finished stages read, in memory and on disk, after `stage` has finished: no task
     /// runs again in a local run.
-    fn release_read_by(&self, stage: StageId) {
+    fn release_read_by(&mut self, stage: StageId) {
         let plan = &self.program.plan;
         let is_done = |reader: StageId| self.scheduler.is_stage_done(self.job, reader);
         let read: BTreeSet<StageId> = plan.stage(stage).reads().map(|port| port.stage).collect();
@@ -239,6 +243,7 @@ impl Run {
             for attempt in self.attempts.keys().filter(|attempt| attempt.task.stage == producer) {
                 self.outputs.remove(attempt, outputs);
             }
+            self.outputs.forget(producer, outputs);
         }
     }
 
@@ -310,12 +315,10 @@ impl Run {
         self.attempts.insert(task.attempt, cancelled.clone());
         self.running += 1;
         let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory.clone());
-        let task = Arc::new(task);
-        self.outputs.started(&task);
-        let (root, in_memory_outputs) = (self.folder.clone(), self.outputs.in_memory_outputs.clone());
+        let shuffle = self.outputs.shuffle.clone();
         self.threads.run(Box::new(move || {
             let attempt = task.attempt;
-            let event = match execute(&program, &task, &root, &memory, &in_memory_outputs, &cancelled) {
+            let event = match execute(&program, &task, &shuffle, &memory, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
@@ -328,7 +331,7 @@ impl Run {
         let outputs = &self.program.plan.stage(attempt.task.stage).outputs;
         for output in outputs {
             if let windrow_model::Output::Sink { sink } = output {
-                let from = outputs::own_file(&self.folder, &attempt, &names::sink_file(*sink));
+                let from = files::own_file(&self.folder, &attempt, &names::sink_file(*sink));
                 let suffix = &self.program.plan.sinks[*sink as usize].suffix;
                 let staging = self.stagings.get(sink);
                 let staging =
@@ -366,20 +369,24 @@ impl Run {
 fn execute(
     program: &StageTable,
     task: &Task,
-    root: &Path,
+    shuffle: &Shuffle,
     memory: &Arc<Memory>,
-    in_memory_outputs: &Arc<InMemoryOutputs>,
     cancelled: &AtomicBool,
-) -> Result<TaskReport, TaskError> {
-    // One folder for all: a folder for each attempt would cost more than what most attempts write.
-    let prefix = &names::attempt_prefix(&task.attempt)[..];
-    let segments = task.inputs.iter().map(|input| match input {
-        TaskInput::Segments(refs) => outputs::locate(root, in_memory_outputs, refs),
-        _ => Vec::new(),
-    });
-    let (segments, in_memory_outputs) = (segments.collect(), Some(in_memory_outputs.clone()));
-    program
-        .run(task, TaskEnv { folder: root, prefix, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
+) -> TaskResult<TaskReport> {
+    let env = TaskEnv {
+        // One folder for all: a folder for each attempt would cost more than what most attempts write.
+        folder: shuffle.folder(),
+        prefix: &names::attempt_prefix(&task.attempt),
+        memory,
+        codec: Codec::None,
+        in_memory_outputs: Some(shuffle.in_memory_outputs.clone()),
+        // Small outputs stay in memory, or are merged into one file.
+        spool: None,
+        cancelled,
+    };
+    let report = program.run(task, env, || shuffle.segments(task))?.report;
+    shuffle.finished(&task.attempt, &report)?;
+    Ok(report)
 }
 
 /// Results of a run in one process are in memory and never stored elsewhere.

@@ -255,9 +255,11 @@ impl<'t> TaskCx<'t> {
         TaskError::of_input(e, self.input_segments(input))
     }
 
-    /// The number of records of the largest segment of an input.
+    /// The number of records of the largest segment of an input, as its writer made it.
     pub(crate) fn largest_segment(&self, input: usize) -> u64 {
-        self.input_segments(input).iter().map(|s| s.records).max().unwrap_or(0)
+        // Pieces of one segment are neighbours.
+        let segments = self.input_segments(input).chunk_by(|a, b| a.identity == b.identity);
+        segments.map(|pieces| total(pieces.iter().map(|s| s.records))).max().unwrap_or(0)
     }
 
     /// Declares that the consumer of the task's records does not depend on their order. Called before the records are
