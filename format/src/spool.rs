@@ -90,6 +90,15 @@ impl Spool {
         }
     }
 
+    /// Gives back the space of a place that was not reported to any reader.
+    pub fn give_back(&self, place: Place) {
+        let file = match &*self.state() {
+            State::Open { file, .. } => file.clone(),
+            State::NotMade | State::Displaced => return,
+        };
+        self.take_back(&file, place);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,7 +126,7 @@ impl Spool {
         }
     }
 
-    /// Gives back the space of an append that failed: to the file if nothing follows, otherwise to the file system.
+    /// Gives back the space of a place without readers: to the file if nothing follows, otherwise to the file system.
     fn take_back(&self, file: &File, failed: Place) {
         let mut state = self.state();
         if let State::Open { end, .. } = &mut *state
@@ -261,6 +270,18 @@ mod tests {
         assert_eq!(read(&spool, behind), [3; 10]);
         assert!(read(&spool, failed).iter().all(|b| *b == 0));
         assert_eq!(append(&spool, &[4]).offset, behind.offset + 10);
+    }
+
+    #[test]
+    fn place_without_readers_is_used_again_or_freed() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::new(folder.path().join("spool"));
+        spool.give_back(Place { offset: 0, length: 1 });
+        let places = [1u8, 2, 3].map(|n| append(&spool, &[n; 100]));
+        spool.give_back(places[2]);
+        assert_eq!(fs::metadata(spool.path()).unwrap().len(), 200);
+        spool.give_back(places[0]);
+        assert_eq!((append(&spool, &[4; 5]).offset, read(&spool, places[1])), (200, vec![2; 100]));
     }
 
     #[test]

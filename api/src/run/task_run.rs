@@ -84,6 +84,7 @@ impl StageTable {
         let spooled = (0u32..).zip(&outputs).filter_map(|(output, written)| Some((output, written.place()?)));
         let spooled = spooled.collect();
         let outputs = outputs.into_iter().zip(&task.outputs).map(|(written, output)| written.report(output)).collect();
+        cx.keep_spooled();
         Ok(Completed { report: TaskReport { outputs, counters, run_ms, inputs }, spooled })
     }
 }
@@ -122,10 +123,12 @@ mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt;
     use std::path::Path;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use windrow_engine::Memory;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
+    use windrow_format::spool::Spool;
     use windrow_model::{
         AttemptId, EdgeInput, EdgePort, Epoch, Incarnation, JobId, OutputReport, Port, Segment, StageId, TableVersion,
         TaskId, TaskInput, TaskOutput,
@@ -165,6 +168,11 @@ mod tests {
 
     /// Runs a reducer of two segments, the second of which changes at the first key.
     fn reduce(then: Option<Then>) -> TaskResult<TaskReport> {
+        reduce_into(then, None).map(|completed| completed.report)
+    }
+
+    /// [`reduce`] whose pairs go to another reducer, through a spool, if there is one.
+    fn reduce_into(then: Option<Then>, spool: Option<Arc<Spool>>) -> TaskResult<Completed> {
         let folder = tempfile::tempdir().unwrap();
         let paths = [0, 1].map(|n| folder.path().join(format!("shuffled-{n}")));
         let maps = [0, 1].map(|n| attempt(0, n));
@@ -185,7 +193,10 @@ mod tests {
                 }
             }
         });
-        reduced.collect("result");
+        match spool {
+            Some(_) => drop(reduced.reduce(|_, _, out| out.emit(0u64, 0u64)).collect("result")),
+            None => drop(reduced.collect("result")),
+        }
         let built = flow.build().unwrap();
         let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
         let port = Port { stage: StageId(0), output: 0 };
@@ -193,7 +204,7 @@ mod tests {
         let task = Task {
             attempt: attempt(1, 0),
             inputs: vec![TaskInput::Edge(EdgeInput { ports: vec![port], bytes: 0 })],
-            outputs: vec![TaskOutput::Broadcast],
+            outputs: vec![if spool.is_some() { TaskOutput::Edge { partitions: 1 } } else { TaskOutput::Broadcast }],
             job_input_bytes: 0,
         };
         let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
@@ -203,10 +214,10 @@ mod tests {
             memory: &Memory::new(64 << 20, 1),
             codec: Codec::None,
             in_memory_outputs: None,
-            spool: None,
+            spool,
             cancelled: &AtomicBool::new(false),
         };
-        program.run(&task, env, || Ok(vec![local.to_vec()])).map(|completed| completed.report)
+        program.run(&task, env, || Ok(vec![local.to_vec()]))
     }
 
     /// Digest of the edge that a task has written after it has read an edge whose digest is `read`.
@@ -265,5 +276,17 @@ mod tests {
             let changed = LostOutput { attempt: attempt(0, 1), output: 0 };
             assert_eq!((failure.code, lost.as_deref()), (Code::SegmentCorrupt, Some(&changed)), "{then:?}: {failure}");
         }
+    }
+
+    #[test]
+    fn failed_attempt_leaves_nothing_in_the_spool() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::new(folder.path().join("spool")));
+        let completed = reduce_into(None, Some(spool.clone())).unwrap();
+        let [(0, place)] = completed.spooled[..] else { panic!("{:?}", completed.spooled) };
+        assert_eq!(spool.path().metadata().unwrap().len(), place.length);
+        let failed = reduce_into(Some(Then::Continues), Some(spool.clone())).map(drop).unwrap_err();
+        assert_eq!(failed.failure.code, Code::SegmentCorrupt);
+        assert_eq!(spool.path().metadata().unwrap().len(), place.length);
     }
 }

@@ -14,7 +14,7 @@ use windrow_engine::{EdgeSpec, EngineError, InMemoryOutputs, LocalSegment, Parti
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
-use windrow_format::spool::Spool;
+use windrow_format::spool::{Place, Spool};
 use windrow_model::counters::names;
 use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput, total};
 
@@ -34,6 +34,8 @@ pub(crate) struct TaskCx<'t> {
     in_memory_outputs: Option<Arc<InMemoryOutputs>>,
     /// File of the process that takes small outputs.
     spool: Option<Arc<Spool>>,
+    /// What was appended to it. It is given back unless the task is reported.
+    spooled: RefCell<Vec<Place>>,
     /// Whether this is a sampling stage: its source reads only windows.
     pub sample: bool,
     pub cancelled: &'t AtomicBool,
@@ -66,6 +68,7 @@ impl<'t> TaskCx<'t> {
             codec,
             in_memory_outputs,
             spool,
+            spooled: RefCell::default(),
             sample,
             cancelled,
             stop: Cell::new(false),
@@ -325,12 +328,22 @@ impl<'t> TaskCx<'t> {
         self.count(names::RECORDS_SHUFFLED, total(edge.segments.iter().map(|s| s.records)));
         self.count(names::BYTES_SHUFFLED, total(edge.segments.iter().map(|s| s.length)));
         self.count_spilled((edge.runs, edge.spilled_bytes));
+        self.spooled.borrow_mut().extend(edge.place);
         Written::Edge(WrittenEdge { segments: edge.segments, place: edge.place })
+    }
+
+    /// Keeps what the task has appended to the spool, because its report names it.
+    pub(crate) fn keep_spooled(&self) {
+        self.spooled.borrow_mut().clear();
     }
 }
 
 impl Drop for TaskCx<'_> {
     fn drop(&mut self) {
+        // The last one first: it may be at the end of the file.
+        for place in self.spooled.get_mut().drain(..).rev() {
+            self.spool.iter().for_each(|spool| spool.give_back(place));
+        }
         self.crumbs.end();
     }
 }
