@@ -19,8 +19,8 @@ use windrow_proto::v1;
 
 /// The part of the process's memory that indexes may use. It comes on top of that of the tasks.
 const INDEX_PART: u64 = 32;
-/// The least of it in bytes: the indexes of a million small segments.
-const INDEX_BYTES_MIN: u64 = 8 << 20;
+/// The least of it in bytes: the indexes of 400,000 small segments.
+const INDEX_BYTES_MIN: u64 = 4 << 20;
 
 /// The outputs in place, for each port.
 #[derive(Debug)]
