@@ -23,11 +23,14 @@ mod restore;
 mod sealing;
 mod start;
 mod submit;
+mod tables;
 mod workers;
 
 pub(crate) use start::Start;
 
+use crate::addresses::Addresses;
 use crate::claims::Claims;
+use crate::encoded_tables::EncodedTables;
 use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Journal, Record};
@@ -67,6 +70,8 @@ pub(crate) struct Driver {
     pub mailbox: Mailbox,
     pub journal: Journal,
     pub sessions: Sessions,
+    pub addresses: Addresses,
+    pub encoded_tables: EncodedTables,
     pub checks: StagingChecks,
     pub claims: Claims,
     pub notes: StagingLog,

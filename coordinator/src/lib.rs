@@ -6,6 +6,7 @@
 #![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
+mod addresses;
 mod artifacts;
 mod backup;
 mod claims;
@@ -15,6 +16,7 @@ mod data_folder;
 mod driver;
 mod dump;
 mod earlier_staging;
+mod encoded_tables;
 mod error;
 mod job_states;
 mod jobs;

@@ -16,7 +16,7 @@ use windrow_model::{ByteSize, Code, Failure};
 use windrow_proto::v1;
 
 /// Bytes of encoded messages that may wait, beside the first one. A worker gets no more tasks than it has slots, twice, and the
-/// task with the most segments is a few megabytes.
+/// largest table of outputs is a few megabytes.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// Bytes that a message takes beside its encoded form.
 const MESSAGE_BYTES: usize = 256;

@@ -1,12 +1,15 @@
-//! The sessions of workers: one at a time for each worker, with the jobs whose setup it has got.
+//! The sessions of workers: one at a time for each worker, with the setups, tables and addresses that it has got.
 //!
 //! An ended session is forgotten. The scheduler knows the workers' attempts.
 
+use crate::addresses::Addresses;
 use crate::mailbox::SessionId;
 use crate::outbox::Outbox;
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_model::{Incarnation, JobId, Time, WorkerId};
+use std::sync::Arc;
+use windrow_model::{Incarnation, JobId, StageOutputs, Time, WorkerId};
 use windrow_proto::v1;
+use windrow_scheduler::{Lacking, SentTables};
 
 struct Session {
     id: SessionId,
@@ -16,6 +19,10 @@ struct Session {
     to_worker: Outbox,
     /// Jobs whose setup this worker has got in this session.
     set_up: BTreeSet<JobId>,
+    /// Tables of outputs that it has got.
+    tables: SentTables,
+    /// By worker: the change of its address that this session has got.
+    peers: BTreeMap<WorkerId, u64>,
     /// Jobs of which it had data when the session began.
     named: BTreeSet<JobId>,
     /// It has announced its end, and what it waits for.
@@ -50,8 +57,10 @@ impl Sessions {
         self.last_id += 1;
         let id = SessionId(self.last_id);
         self.leaving.remove(&worker);
-        let (set_up, named) = Default::default();
-        self.live.insert(worker, Session { id, incarnation, process, to_worker, set_up, named, draining: None });
+        let (set_up, tables, peers, named) = Default::default();
+        let draining = None;
+        let session = Session { id, incarnation, process, to_worker, set_up, tables, peers, named, draining };
+        self.live.insert(worker, session);
         Some(id)
     }
 
@@ -96,6 +105,36 @@ impl Sessions {
         self.live.get_mut(&worker).is_some_and(|s| s.set_up.insert(job))
     }
 
+    /// The tables that this worker has not got in its session, or whose holders may have other addresses. They count as sent.
+    pub(crate) fn take_lacking_tables(
+        &mut self,
+        worker: WorkerId,
+        tables: &[Arc<StageOutputs>],
+        changes: u64,
+    ) -> Vec<Lacking> {
+        self.live.get_mut(&worker).map_or(Vec::new(), |s| s.tables.take_lacking(tables, changes))
+    }
+
+    /// The addresses of these holders that this worker does not know. They count as sent.
+    pub(crate) fn take_lacking_peers(
+        &mut self,
+        worker: WorkerId,
+        holders: impl Iterator<Item = WorkerId>,
+        addresses: &Addresses,
+    ) -> Vec<v1::Peer> {
+        let Some(Session { peers, .. }) = self.live.get_mut(&worker) else { return Vec::new() };
+        let lacking = |holder| {
+            let address = addresses.get(holder)?;
+            (peers.insert(holder, address.change) != Some(address.change)).then(|| address.peer.clone())
+        };
+        let lacking = holders.filter_map(lacking).collect();
+        // Workers that are gone are forgotten, so that sessions do not grow with every worker that there ever was.
+        if peers.len() > 2 * addresses.len() {
+            peers.retain(|holder, _| addresses.get(*holder).is_some());
+        }
+        lacking
+    }
+
     /// The worker has data of these jobs. Their setups are sent all the same: it may have the one of an earlier epoch, in which outputs
     /// were staged elsewhere.
     pub(crate) fn names(&mut self, worker: WorkerId, named: BTreeSet<JobId>) {
@@ -111,7 +150,10 @@ impl Sessions {
 
     /// The job has ended. Returns the workers that may have data of it.
     pub(crate) fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
-        let had = |s: &mut Session| s.set_up.remove(&job) | s.named.remove(&job);
+        let had = |s: &mut Session| {
+            s.tables.forget(job);
+            s.set_up.remove(&job) | s.named.remove(&job)
+        };
         self.live.iter_mut().filter_map(|(worker, s)| had(s).then_some(*worker)).collect()
     }
 

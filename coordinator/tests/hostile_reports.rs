@@ -23,12 +23,8 @@ fn failure_of(words: String) -> Option<v1::Failure> {
 /// Every report about an attempt, with impossible numbers.
 fn lies(attempt: AttemptId) -> Vec<Say> {
     let named = Some(v1::AttemptId::from(attempt));
-    let segment = v1::SegmentRef {
-        worker: Some(WorkerId::from_bytes([9; 16]).into()),
-        attempt: named.clone(),
-        output: u32::MAX,
-        segment: Some(v1::Segment { length: u64::MAX, ..Default::default() }),
-    };
+    let lost =
+        v1::OutputRef { worker: Some(WorkerId::from_bytes([9; 16]).into()), attempt: named.clone(), output: u32::MAX };
     let progress = v1::AttemptProgress { attempt: named.clone(), permille: u32::MAX, mark: u64::MAX, waits: true };
     vec![
         Say::Beat(v1::Beat { progress: vec![progress; 100], ..Default::default() }),
@@ -36,7 +32,7 @@ fn lies(attempt: AttemptId) -> Vec<Say> {
         Say::Failed(v1::AttemptFailed { attempt: named.clone(), failure: failure_of("x".repeat(1 << 20)) }),
         Say::Published(v1::Published { attempt: named.clone(), ..Default::default() }),
         Say::PublishFailed(v1::PublishFailed { attempt: named.clone(), failure: failure_of("no".into()) }),
-        Say::SegmentLost(v1::SegmentLost { reader: named, segment: Some(segment), failure: failure_of("no".into()) }),
+        Say::SegmentLost(v1::SegmentLost { reader: named, lost: Some(lost), failure: failure_of("no".into()) }),
         Say::StagingChecked(v1::StagingChecked { request: u64::MAX, failure: failure_of("no".into()) }),
         Say::ChunksLost(v1::ChunksLost { digests: vec![Digest::of(b"never").into()] }),
         Say::ChunksDropped(v1::ChunksDropped {}),
@@ -95,9 +91,11 @@ async fn absurd_numbers_of_its_own_attempts_are_bounded() {
         report.run_ms = u64::MAX;
         for output in &mut report.outputs {
             match &mut output.kind {
-                Some(v1::output_report::Kind::Edge(edge)) => edge.segments.iter_mut().for_each(|segment| {
-                    (segment.length, segment.records, segment.raw_length) = (u64::MAX, u64::MAX, u64::MAX);
-                }),
+                Some(v1::output_report::Kind::Edge(edge)) => {
+                    (edge.bytes, edge.records) = (u64::MAX, u64::MAX);
+                    let sizes = edge.sizes.as_mut().unwrap();
+                    sizes.hints = vec![255; sizes.hints.len()];
+                }
                 Some(v1::output_report::Kind::Part(part)) => part.records = u64::MAX,
                 _ => {}
             }
@@ -117,6 +115,68 @@ async fn absurd_numbers_of_its_own_attempts_are_bounded() {
     assert!(end.failures.iter().all(|failed| failed.code == Code::ExecutorProtocol), "{:?}", end.failures);
     assert!(end.stages.iter().all(|stage| stage.bytes_done >= stage.bytes_running));
     assert_eq!(client.list().await.len(), 1);
+    coordinator.stop().await;
+}
+
+/// The coordinator takes hints only for partitions that the edge has, and a loss only of what its reader reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_hints_and_losses_cost_their_attempt_only() {
+    let (place, coordinator, mut client, mut worker) = start_with_worker().await;
+    let mut spec = place.spec(1);
+    spec.options.attempts_max = 8;
+    client.submit(&spec).await.unwrap();
+    let hints = |sparse, partition: Vec<u32>, hints: usize| v1::SizeHints { sparse, partition, hints: vec![9; hints] };
+    let wrong = [
+        hints(true, vec![7], 1),
+        hints(true, vec![1, 0], 2),
+        hints(true, vec![0, 0], 2),
+        hints(true, vec![0], 2),
+        hints(false, vec![], 3),
+        hints(false, vec![], 5_000_000),
+    ];
+    let mut lies = wrong.len();
+    let mut lost = 0;
+    while !worker.dropped.contains(&spec.id) {
+        match worker.hear().await.expect("the session goes on") {
+            ToWorker::Assign(assign) => {
+                let task: Task = assign.task.unwrap().try_into().unwrap();
+                let first = task.attempt.task == TaskId { job: spec.id, stage: StageId(0), index: 0 };
+                let mut report: v1::TaskReport = report_of(&task).into();
+                match (&mut report.outputs[0].kind, first && lies > 0) {
+                    (Some(v1::output_report::Kind::Edge(edge)), true) => {
+                        lies -= 1;
+                        edge.sizes = Some(wrong[lies].clone());
+                    }
+                    // It names an output of a stage that it reads, of an attempt that never was, and then its own.
+                    _ if task.attempt.task.stage == StageId(1) && lost < 2 => {
+                        let (_, map) = worker.tables[0].attempts().next().unwrap();
+                        let no_attempt = AttemptId { number: 77, ..map };
+                        let of = [no_attempt, task.attempt][lost];
+                        lost += 1;
+                        let lost =
+                            v1::OutputRef { worker: Some(worker.id.into()), attempt: Some(of.into()), output: 0 };
+                        worker.say(Say::SegmentLost(v1::SegmentLost {
+                            reader: Some(task.attempt.into()),
+                            lost: Some(lost),
+                            failure: Some(Failure::new(Code::SegmentCorrupt, "damaged").into()),
+                        }));
+                        continue;
+                    }
+                    _ => {}
+                }
+                worker.done_with(&task, report);
+            }
+            ToWorker::CheckStaging(check) => worker.check_staging(check),
+            ToWorker::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
+            _ => {}
+        }
+    }
+    let end = client.end_of(spec.id).await;
+    assert_eq!((end.state, end.stages[0].tasks.failed), (JobState::Done, wrong.len() as u64), "{:?}", end.error);
+    assert_eq!((lost, worker.tables.len()), (2, 1), "no map runs again");
+    assert!(
+        end.failures.iter().all(|failed| failed.code == Code::ExecutorProtocol || failed.code == Code::SegmentCorrupt)
+    );
     coordinator.stop().await;
 }
 

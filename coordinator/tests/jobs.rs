@@ -181,7 +181,7 @@ async fn invalid_report_is_charged_to_its_attempt() {
     spec.options.attempts_max = 2;
     client.submit(&spec).await.unwrap();
     let segment = |partition| v1::Segment { partition, ..Default::default() };
-    let edge = v1::EdgeReport { segments: vec![segment(1), segment(0)] };
+    let edge = v1::EdgeReport { segments: vec![segment(1), segment(0)], ..Default::default() };
     let report = v1::TaskReport {
         outputs: vec![v1::OutputReport { kind: Some(v1::output_report::Kind::Edge(edge)) }],
         ..Default::default()

@@ -9,7 +9,7 @@ use windrow_proto::v1::{self, from_worker::Message as Say, put_request};
 
 /// Before cluster ids, digests of inputs, complete beats and lengths of chunks.
 fn report_of_old(task: &Task) -> v1::TaskReport {
-    v1::TaskReport { inputs: 0, counters: None, ..report_of(task).into() }
+    v1::TaskReport { read: 0, counters: None, ..report_of(task).into() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

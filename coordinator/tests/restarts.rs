@@ -37,7 +37,11 @@ async fn another_protocol_is_refused_with_both_numbers() {
     let mut client = coordinator.client().await;
     let refused = failure(client.0.hello(v1::HelloRequest { protocol: protocol.clone() }).await.unwrap_err());
     assert_eq!(refused.code, Code::VersionMismatch);
-    assert!(refused.message.contains("7 to 8") && refused.message.contains("protocol 2,"), "{refused}");
+    assert!(
+        refused.message.contains("7 to 8")
+            && refused.message.contains(&format!("protocol {},", windrow_proto::PROTOCOL_MAX)),
+        "{refused}"
+    );
     let worker = FakeWorker::join(&coordinator, v1::Register { protocol, ..register(1, 1) }).await;
     assert_eq!(worker.err().unwrap().code, Code::VersionMismatch);
     assert!(client.workers().await.is_empty());

@@ -4,8 +4,8 @@ use crate::commit::Commit;
 use crate::driver::Driver;
 use crate::jobs::End;
 use crate::journal::{PublishedTask, Record};
-use std::collections::BTreeSet;
-use windrow_model::{AttemptId, JobId, Task, TaskInput, TaskReport, WorkerId, WorkerState};
+use std::sync::Arc;
+use windrow_model::{AttemptId, JobId, StageOutputs, Task, TaskReport, WorkerId, WorkerState};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::{Action, RestoredTask};
@@ -15,7 +15,7 @@ impl Driver {
     pub(crate) fn act(&mut self, action: Action) {
         match action {
             Action::PlanJob { job } => self.start_split(job),
-            Action::Assign { worker, task } => self.assign(worker, *task),
+            Action::Assign { worker, task, tables } => self.assign(worker, *task, &tables),
             Action::Revoke { worker, attempt } => {
                 self.sessions.send(worker, Tell::Revoke(v1::Revoke { attempt: Some(attempt.into()) }));
             }
@@ -52,16 +52,16 @@ impl Driver {
         }
     }
 
-    fn assign(&mut self, worker: WorkerId, task: Task) {
+    fn assign(&mut self, worker: WorkerId, task: Task, tables: &[Arc<StageOutputs>]) {
         let job = task.attempt.task.job;
         self.ran_on.note(job, worker);
         let setup = match self.sessions.needs_setup(worker, job) {
             true => self.setup(job),
             false => None,
         };
-        let peers = self.peers(&task);
+        let (tables, peers) = self.take_lacking(worker, tables);
         let chunks = self.chunk_sources(&task);
-        self.sessions.send(worker, Tell::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks }));
+        self.sessions.send(worker, Tell::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks, tables }));
     }
 
     /// What executors of a job need.
@@ -87,21 +87,6 @@ impl Driver {
             task_timeout_ms: spec.options.task_timeout_ms.unwrap_or(0),
             progress_timeout_ms: spec.options.progress_timeout_ms.unwrap_or(0),
         })
-    }
-
-    /// The workers that hold the task's segments, with their addresses.
-    fn peers(&self, task: &Task) -> Vec<v1::Peer> {
-        let segments = task.inputs.iter().flat_map(|input| match input {
-            TaskInput::Segments(segments) => &segments[..],
-            TaskInput::Chunk(_) | TaskInput::Inline(_) => &[],
-        });
-        let holders: BTreeSet<WorkerId> = segments.map(|s| s.worker).collect();
-        let peer = |w: WorkerId| {
-            let address = self.scheduler.worker_address(w)?.to_string();
-            let home = self.scheduler.worker_home(w).cloned().map(Into::into);
-            Some(v1::Peer { worker: Some(w.into()), address, home })
-        };
-        holders.into_iter().filter_map(peer).collect()
     }
 
     fn record_published(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {

@@ -57,6 +57,7 @@ impl Driver {
             }
         }
         self.checks.forget(job);
+        self.encoded_tables.forget(job);
         let holders: BTreeSet<WorkerId> = self.sessions.forget_job(job).into_iter().chain(workers).collect();
         for worker in holders {
             self.sessions.send(worker, Tell::DropJob(v1::DropJob { job: Some(job.into()) }));

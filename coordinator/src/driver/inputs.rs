@@ -70,7 +70,7 @@ impl Driver {
     pub(crate) fn chunk_sources(&self, task: &Task) -> Vec<v1::ChunkSource> {
         let ranges = task.inputs.iter().flat_map(|input| match input {
             TaskInput::Chunk(chunk) => &chunk.ranges[..],
-            TaskInput::Segments(_) | TaskInput::Inline(_) => &[],
+            TaskInput::Edge(_) | TaskInput::Inline(_) => &[],
         });
         let source =
             |digest: Digest| v1::ChunkSource { digest: Some(digest.into()), addresses: self.chunk_addresses(digest) };

@@ -1,7 +1,9 @@
 //! Makes a driver from the settings and the state of earlier epochs.
 
+use crate::addresses::Addresses;
 use crate::claims::Claims;
 use crate::driver::Driver;
+use crate::encoded_tables::EncodedTables;
 use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Identity, Journal};
@@ -64,6 +66,8 @@ impl Driver {
             mailbox,
             journal: start.journal,
             sessions: Sessions::default(),
+            addresses: Addresses::default(),
+            encoded_tables: EncodedTables::default(),
             checks: StagingChecks::default(),
             claims: start.claims,
             notes: start.notes,

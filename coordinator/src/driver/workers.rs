@@ -77,6 +77,7 @@ impl Driver {
         }
         let (host, address, slots) = (&node.host, &node.address, node.slots);
         tracing::info!(%worker, ?host, ?address, slots, attempts = held.len(), "worker joined");
+        self.addresses.learn(&node);
         self.step(Event::WorkerJoined { node, held, left });
         if self.scheduler.worker_address(worker).is_none() {
             // The scheduler knows a later incarnation of it.
@@ -121,6 +122,7 @@ impl Driver {
     /// The scheduler takes no more reports of the worker until it registers again: the copies of chunks on it count no more.
     pub(crate) fn worker_lost(&mut self, worker: WorkerId) {
         self.datasets.worker_left(worker, self.clock.now());
+        self.addresses.forget(worker);
         self.scrubs.remove(&worker);
     }
 

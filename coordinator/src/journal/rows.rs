@@ -232,3 +232,38 @@ fn message<M: Message + Default>(bytes: &[u8]) -> Result<M, Wrong> {
 fn wrong(e: impl std::fmt::Display) -> Wrong {
     e.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::{AttemptId, EdgeReport, Incarnation, OutputReport, Segment, SizeHints, WorkerId};
+
+    /// The report of a task with a sink and an edge: size and digest follow from its segments. The digest of its inputs cannot
+    /// be compared with those of this release, so it counts as unknown.
+    #[test]
+    fn row_of_a_release_that_lists_segments_is_read() {
+        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(0), index: 2 };
+        let attempt = AttemptId { task, number: 3, epoch: Epoch(4), incarnation: Incarnation(5) };
+        let segment = |partition| Segment { partition, offset: 0, length: 10, records: 2, raw_length: 9, digest: 7 };
+        let wire = |s: Segment| v1::Segment {
+            partition: s.partition,
+            offset: s.offset,
+            length: s.length,
+            records: s.records,
+            raw_length: s.raw_length,
+            digest: s.digest,
+        };
+        let edge = v1::EdgeReport { segments: vec![wire(segment(0)), wire(segment(3))], ..Default::default() };
+        let output = v1::OutputReport { kind: Some(v1::output_report::Kind::Edge(edge)) };
+        let report = v1::TaskReport { outputs: vec![output], inputs: 77, ..Default::default() };
+        let row = v1::JournalPublished {
+            worker: Some(WorkerId::from_bytes([6; 16]).into()),
+            attempt: Some(attempt.into()),
+            report: Some(report),
+            ..Default::default()
+        };
+        let read = decode_published(&row.encode_to_vec()).unwrap().task.report;
+        let now = EdgeReport { sizes: SizeHints::None, ..EdgeReport::of(&[segment(0), segment(3)], 4) };
+        assert_eq!((read.outputs, read.inputs), (vec![OutputReport::Edge(now)], 0));
+    }
+}

@@ -9,6 +9,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use windrow_model::*;
 use windrow_net::clients;
+use windrow_proto::convert::table_from_bytes;
 use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 /// The content of each part.
@@ -29,6 +30,9 @@ pub struct FakeWorker {
     pub setups: BTreeMap<JobId, v1::JobSetup>,
     pub dropped: Vec<JobId>,
     pub revoked: Vec<AttemptId>,
+    /// The tables that came in this session, and the addresses of holders.
+    pub tables: Vec<StageOutputs>,
+    pub peers: Vec<(WorkerId, String)>,
     pub registered: v1::Registered,
 }
 
@@ -68,8 +72,8 @@ impl FakeWorker {
         else {
             panic!("the first message is not `Registered`");
         };
-        let (setups, dropped, revoked) = Default::default();
-        Ok(FakeWorker { id, say, hear, setups, dropped, revoked, registered })
+        let (setups, dropped, revoked, tables, peers) = Default::default();
+        Ok(FakeWorker { id, say, hear, setups, dropped, revoked, tables, peers, registered })
     }
 
     pub fn say(&self, message: Say) {
@@ -83,6 +87,9 @@ impl FakeWorker {
             ToWorker::Assign(assign) => {
                 let setup = assign.setup.clone();
                 self.setups.extend(setup.map(|s| (s.job.clone().unwrap().try_into().unwrap(), s)));
+                self.tables.extend(assign.tables.iter().map(|table| table_from_bytes(table).unwrap()));
+                let peer = |p: &v1::Peer| (p.worker.clone().unwrap().try_into().unwrap(), p.address.clone());
+                self.peers.extend(assign.peers.iter().map(peer));
             }
             ToWorker::DropJob(drop) => self.dropped.push(drop.job.clone().unwrap().try_into().unwrap()),
             ToWorker::Revoke(revoke) => self.revoked.push(revoke.attempt.clone().unwrap().try_into().unwrap()),
@@ -196,7 +203,7 @@ impl FakeWorker {
 
 pub fn report_of(task: &Task) -> TaskReport {
     let outputs = task.outputs.iter().map(|o| output_report(o, task)).collect();
-    TaskReport { outputs, counters: Counters::default(), run_ms: 1, inputs: input_digest(&task.inputs, |_| true) }
+    TaskReport { outputs, counters: Counters::default(), run_ms: 1, inputs: input_digest(&task.inputs) }
 }
 
 /// An entry of an inventory.
@@ -206,11 +213,11 @@ pub fn held(task: &Task, done: bool) -> v1::HeldAttempt {
 
 fn output_report(output: &TaskOutput, task: &Task) -> OutputReport {
     match output {
-        TaskOutput::Edge { partitions } => OutputReport::Edge(
-            (0..*partitions)
-                .map(|partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: 0 })
-                .collect(),
-        ),
+        TaskOutput::Edge { partitions } => {
+            let segment =
+                |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: 0 };
+            OutputReport::Edge(EdgeReport::of(&(0..*partitions).map(segment).collect::<Vec<_>>(), *partitions))
+        }
         TaskOutput::Broadcast => OutputReport::Broadcast(vec![task.attempt.task.index as u8]),
         TaskOutput::Sink { sink } => {
             OutputReport::Sink(PartReport { sink: *sink, bytes: PART.len() as u64, records: 1, checksum: 7 })

@@ -31,6 +31,9 @@ impl v1::transfer_server::Transfer for Logs {
     async fn fetch_segments(&self, _: tonic::Request<v1::FetchSegmentsRequest>) -> Reply<Self::FetchSegmentsStream> {
         Err(Status::unimplemented("only logs"))
     }
+    async fn locate_outputs(&self, _: tonic::Request<v1::LocateOutputsRequest>) -> Reply<v1::LocateOutputsReply> {
+        Err(Status::unimplemented("only logs"))
+    }
     async fn put_chunk(&self, _: tonic::Request<Streaming<v1::ChunkPiece>>) -> Reply<v1::PutChunkReply> {
         Err(Status::unimplemented("only logs"))
     }

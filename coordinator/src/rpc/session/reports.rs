@@ -93,7 +93,7 @@ pub(super) fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::SegmentLost(lost) => Event::SegmentLost {
             worker,
             reader: attempt(lost.reader)?,
-            segment: field(lost.segment, "segment")?,
+            lost: field(lost.lost, "lost")?,
             failure: failure(lost.failure)?,
         },
         Said::ChunksHeld(held) => {
