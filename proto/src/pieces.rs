@@ -32,6 +32,9 @@ const FIXED32: u8 = 5;
 /// Upper bound of the bytes of a piece besides its data and the encoded heads of its segments.
 pub const PIECE_HEAD_BYTES_MAX: usize = 32;
 
+/// Most bytes of the encoded heads of one piece. Decoded, they need about eight times as much memory.
+pub const HEADS_BYTES_MAX: usize = 2 << 20;
+
 /// An invalid stream of pieces.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PieceError {
@@ -165,6 +168,7 @@ impl PieceDecoder {
 /// Decodes the fields of a `SegmentPiece` in any order; unknown fields of later releases are skipped.
 fn piece(mut message: Rope) -> Option<Piece> {
     let mut piece = Piece::default();
+    let mut heads_bytes = 0u64;
     while message.length > 0 {
         let tag = message.varint()?;
         match u8::try_from(tag).unwrap_or(tag as u8 & 7 | 0x80) {
@@ -180,6 +184,7 @@ fn piece(mut message: Rope) -> Option<Piece> {
             }
             HEADS => {
                 let length = message.varint()?;
+                heads_bytes = heads_bytes.checked_add(length).filter(|bytes| *bytes <= HEADS_BYTES_MAX as u64)?;
                 let bytes = Vec::from(message.checked_take(length)?.parts).concat();
                 // Several are merged, as the usual codec does.
                 piece.heads.get_or_insert_default().merge(&bytes[..]).ok()?;
@@ -373,6 +378,12 @@ mod tests {
         assert_eq!(decoded(&[0, 0xff, 0, 0, 0], 1), Err(PieceError::TooLong(0xff00_0000)));
         assert_eq!(decoded(&[1, 0, 0, 0, 0], 5), Err(PieceError::Compressed));
         assert_eq!(decoded(&[0, 0, 0, 0, 2, DATA, 1], 7), Err(PieceError::Malformed));
+        let heads = |n| {
+            let heads = Some(SegmentHeads { index: vec![1; n], ..SegmentHeads::default() });
+            decoded(&wire(&[SegmentPiece { heads, ..SegmentPiece::default() }]), 1 << 20).map(|pieces| pieces.len())
+        };
+        assert_eq!(heads(HEADS_BYTES_MAX), Err(PieceError::Malformed));
+        assert_eq!(heads(HEADS_BYTES_MAX - 9), Ok(1));
         assert_eq!(decoded(&[0, 0, 0, 0, 0], 1), Ok(vec![SegmentPiece::default()]));
         assert_eq!(decoded(&[0, 0, 0], 1), Ok(vec![]));
     }

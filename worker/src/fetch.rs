@@ -1,9 +1,9 @@
 //! A partition of many outputs from one peer into one local file, one segment after the other.
 //!
 //! The peer says from its own indexes which segments there are. One stream per peer at a time, and `STREAMS_MAX` in all. A
-//! stream that breaks or stalls is resumed at the first incomplete segment; complete segments are never fetched twice. A peer that sends too
-//! little for too long is given up (`net/src/patience.rs`). A piece that was changed on its way counts as a
-//! broken stream. The reader of a segment checks what its bytes mean.
+//! stream that breaks or stalls is resumed at the first incomplete segment; complete segments are never fetched twice. A
+//! peer that sends too little for too long is given up (`net/src/patience.rs`). A piece that was changed on its way counts
+//! as a broken stream. The reader of a segment checks what its bytes mean.
 
 mod arrived;
 mod incoming;
@@ -213,7 +213,9 @@ impl Fetcher {
         let silent = |silent: Silent| TryError::Broken(failed(silent.to_string()), SILENT_TRIES);
         let lost = |s: tonic::Status| {
             let failure = from_status(&s);
-            TryError::Broken(failed(format!("{}: {}", failure.code, failure.message)), 1)
+            // The peer would refuse the same request again.
+            let weight = if failure.code == Code::BadRequest { TRIES_MAX } else { 1 };
+            TryError::Broken(failed(format!("{}: {}", failure.code, failure.message)), weight)
         };
         let request = v1::FetchSegmentsRequest {
             wanted: Some(wanted.outputs.wire(wanted.with_list)),
@@ -239,6 +241,10 @@ impl Fetcher {
                 }
                 let length: u64 = piece.data.iter().map(|part| part.len() as u64).sum();
                 let heads = piece.heads.unwrap_or_default();
+                // Every piece brings the end nearer: segments and their bytes are finite.
+                if !piece.last && length == 0 && heads.index.is_empty() {
+                    return Err(broken("the peer sent a piece without segments and bytes"));
+                }
                 if !arrived.add(heads, wanted.outputs.attempts.len() as u32) || !arrived.receive(length) {
                     return Err(broken("the peer sent other bytes than it was asked for"));
                 }
