@@ -137,7 +137,6 @@ impl Node {
 
     /// Nothing of this attempt is read any more: gives back its space in the spool.
     pub(super) fn forget_outputs(&mut self, id: AttemptId) {
-        self.in_spool.remove(&id);
         let Some(held) = self.parts.outputs.remove(&id) else { return };
         if held.has_outputs() {
             self.note(id, KeptReport { attempt: Some(id.into()), ..KeptReport::default() });
