@@ -410,7 +410,6 @@ impl Node {
                 }
             }
         }
-        self.learn_tables(&assign.tables);
         let Some(wire) = assign.task else { return };
         let named = wire.attempt.clone().and_then(|w| AttemptId::try_from(w).ok());
         let accepted = Task::try_from(wire).map_err(Failure::from).and_then(|task| {
@@ -426,6 +425,8 @@ impl Node {
                 false => Err(Failure::new(Code::BadRequest, format!("attempt {id} came without its job's setup"))),
             }
         });
+        // After the setup: if it ends an earlier run of the job, that run's tables go with it.
+        self.learn_tables(&assign.tables);
         match (accepted, named) {
             (Ok(task), _) => {
                 self.sources.insert(task.attempt, chunks::sources(assign.chunks));
