@@ -46,7 +46,7 @@ pub(crate) struct ReportLog {
 }
 
 impl ReportLog {
-    /// The log at this path, which need not exist. Its folder is made with the first record.
+    /// The log at this path, which need not exist. Its folder must exist when a record is appended.
     pub(crate) fn at(path: PathBuf) -> ReportLog {
         ReportLog { path, file: Mutex::new(None) }
     }
@@ -54,7 +54,7 @@ impl ReportLog {
     /// Appends a record.
     ///
     /// # Errors
-    /// The file cannot be made or written. A record that is not whole ends the log for readers, so it is cut off.
+    /// The file cannot be made or written; it is not made if its folder is gone, as after the end of its job. A record that is not whole ends the log for readers, so it is cut off.
     pub(crate) fn append(&self, record: &KeptReport) -> io::Result<()> {
         let body = record.encode_to_vec();
         let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -66,9 +66,6 @@ impl ReportLog {
         let file = match &mut *slot {
             Some(file) => file,
             None => {
-                if let Some(folder) = self.path.parent() {
-                    private::create_folders(folder)?;
-                }
                 let options = &mut private::options();
                 slot.insert(regular_file::open_with(options.append(true).create(true), &self.path)?)
             }
@@ -124,7 +121,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("job/reports");
         let log = ReportLog::at(path.clone());
-        assert!(!path.parent().unwrap().exists() && read(&path).is_empty());
+        assert!(log.append(&record(0, true)).is_err() && read(&path).is_empty());
+        assert!(!path.parent().unwrap().exists(), "the folder of an ended job is not made again");
+        fs::create_dir(path.parent().unwrap()).unwrap();
         (0..3).for_each(|n| log.append(&record(n, true)).unwrap());
         log.append(&record(1, false)).unwrap();
         // Another process goes on.
