@@ -28,9 +28,9 @@ impl HandOver {
         self.given.insert(attempt, 0);
     }
 
-    /// The executor has answered the task.
-    pub(super) fn over(&mut self, attempt: AttemptId) {
-        self.given.remove(&attempt);
+    /// The executor has answered the task. False if it does not have this task.
+    pub(super) fn over(&mut self, attempt: AttemptId) -> bool {
+        self.given.remove(&attempt).is_some()
     }
 
     /// Takes the current positions of the executor's threads. Returns a failure if it ignores a task. `stopped`:
@@ -72,7 +72,7 @@ mod tests {
     fn task_that_never_started_is_overdue() {
         let mut handed = HandOver::default();
         (0..3).for_each(|n| handed.given(attempt(1, n)));
-        handed.over(attempt(1, 2));
+        assert!(handed.over(attempt(1, 2)) && !handed.over(attempt(1, 2)) && !handed.over(attempt(2, 0)));
         for _ in 1..LOOKS_MAX {
             assert_eq!(handed.look(&[at(0)], || false), None);
         }

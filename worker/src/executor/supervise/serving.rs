@@ -185,8 +185,11 @@ impl<E: Fn(Notice) + Send + Sync + 'static> Supervisor<E> {
             },
         };
         if let Notice::Done { attempt, .. } | Notice::Failed { attempt, .. } = &notice {
+            // What it reports may erase files, so it must be about its own task.
+            if !self.handed.over(*attempt) {
+                return Err(protocol(&format!("it reports on attempt {attempt}, which it does not run")));
+            }
             self.watch.end(*attempt);
-            self.handed.over(*attempt);
         }
         (self.events)(notice);
         Ok(true)
