@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use windrow_format::stage_index::OutputImage;
 use windrow_format::{regular_file, shuffle};
-use windrow_model::{AttemptId, EdgeReport, JobId, OutputReport, TaskReport, total};
+use windrow_model::{AttemptId, EdgeReport, Incarnation, JobId, OutputReport, TaskReport, total};
 
 /// A finished attempt of an earlier incarnation.
 #[derive(Debug, PartialEq)]
@@ -50,18 +50,19 @@ pub(crate) fn restore(scratch: &Scratch) -> Vec<Recovered> {
 
 /// The attempts of one job in a folder that was moved away.
 fn restore_job(scratch: &Scratch, aside: &Path) -> Vec<Recovered> {
+    let Some((incarnation, job)) = owner_of(aside) else { return Vec::new() };
     let kept = report_log::read(&Scratch::reports_in(aside));
     let whole: BTreeMap<AttemptId, (KeptReport, TaskReport)> = kept
         .into_iter()
+        // Programs of the job can write to the log, too.
+        .filter(|(attempt, _)| (attempt.incarnation, attempt.task.job) == (incarnation, job))
         .filter_map(|(attempt, kept)| {
             let report = TaskReport::try_from(kept.report.clone()?).ok()?;
             is_whole(aside, &attempt, &kept, &report).then_some((attempt, (kept, report)))
         })
         .collect();
-    let Some(first) = whole.keys().next().copied() else { return Vec::new() };
-    // All attempts of a folder are of one job and one incarnation, which its path says.
-    let home = scratch.job(first.incarnation, first.task.job);
-    if scratch.make_folders(&home).is_err() {
+    let home = scratch.job(incarnation, job);
+    if whole.is_empty() || scratch.make_folders(&home).is_err() {
         return Vec::new();
     }
     let generations: BTreeSet<u64> =
@@ -78,7 +79,7 @@ fn restore_job(scratch: &Scratch, aside: &Path) -> Vec<Recovered> {
         let here = (kept.spooled.is_empty() || spools.contains(&kept.generation))
             && (!has_files || fs::rename(in_folder(aside, &attempt).path(), in_folder(&home, &attempt).path()).is_ok());
         // Without its record the next incarnation would not find it again.
-        if here && (attempt.task.job, attempt.incarnation) == (first.task.job, first.incarnation) {
+        if here {
             if let Err(e) = log.append(&kept) {
                 tracing::debug!("the report of {attempt} is not kept: {e}");
             }
@@ -87,6 +88,12 @@ fn restore_job(scratch: &Scratch, aside: &Path) -> Vec<Recovered> {
         }
     }
     recovered
+}
+
+/// The incarnation and the job of a folder that was moved away, from its path.
+fn owner_of(aside: &Path) -> Option<(Incarnation, JobId)> {
+    let incarnation = aside.parent()?.file_name()?.to_str()?.parse().ok()?;
+    Some((Incarnation(incarnation), aside.file_name()?.to_str()?.parse().ok()?))
 }
 
 /// The outputs in the spool of an executor of this generation, in a job's folder.
