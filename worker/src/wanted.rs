@@ -6,7 +6,7 @@
 
 use prost::Message;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, StageId, TaskId, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::{ConvertError, v1};
@@ -102,6 +102,14 @@ impl WantedOutputs {
     }
 }
 
+/// What a holder makes of a list.
+pub(crate) trait Made: From<WantedOutputs> {
+    /// Bytes of memory that [`Made::forget`] gives back.
+    fn memory(&self) -> usize;
+    /// Gives memory back; what was there is made again when it is needed.
+    fn forget(&self);
+}
+
 /// The lists that a holder has got, each with what it has made of it (`T`).
 #[derive(Debug)]
 pub(crate) struct KnownLists<T>(Mutex<Lists<T>>);
@@ -130,47 +138,83 @@ impl<T> Default for KnownLists<T> {
     }
 }
 
-impl<T: From<WantedOutputs>> KnownLists<T> {
+impl<T: Made> KnownLists<T> {
     /// What was made of a list. `None` if it is not known and does not come with the request.
     ///
     /// # Errors
     /// `BAD_REQUEST` for a list that is not valid, or not of this name.
     pub(crate) fn get(&self, wanted: v1::WantedOutputs, holder: WorkerId) -> Result<Option<Arc<T>>, ConvertError> {
         let name: Digest = wanted.name.ok_or(ConvertError::Missing("wanted.name"))?.try_into()?;
-        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.requests += 1;
-        let now = lists.requests;
-        if let Some(known) = lists.known.get_mut(&name) {
-            known.used = now;
-            return Ok(Some(known.value.clone()));
+        let known = self.lock().known(name);
+        if known.is_some() || wanted.list.is_empty() {
+            return Ok(known);
         }
-        if wanted.list.is_empty() {
-            return Ok(None);
-        }
+        // Without the lock: a long list takes a while, and other requests need only their names.
         let read = WantedOutputs::read(wanted.list, holder)?;
         if read.name != name {
             return Err(ConvertError::Invalid { field: "wanted.name", what: "is not that of the list".into() });
         }
-        let (job, outputs) = (read.attempts.first().map(|attempt| attempt.task.job), read.attempts.len());
-        let value = Arc::new(T::from(read));
-        lists.outputs += outputs;
-        lists.known.insert(name, Known { value: value.clone(), job, outputs, used: now });
-        while lists.known.len() > KEPT_LISTS_MAX || lists.outputs > KEPT_OUTPUTS_MAX {
-            let Some(oldest) = lists.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| *name) else {
-                break;
-            };
-            let forgotten = lists.known.remove(&oldest);
-            lists.outputs -= forgotten.map_or(0, |known| known.outputs);
+        Ok(Some(self.lock().insert(name, read)))
+    }
+
+    /// Gives memory back until all lists use at most `bytes_max` bytes, or only that of `used_now` is left. Those that were not
+    /// used for longest are the first.
+    pub(crate) fn bound_memory(&self, used_now: &Arc<T>, bytes_max: usize) {
+        let lists = self.lock();
+        let mut bytes: usize = lists.known.values().map(|known| known.value.memory()).sum();
+        if bytes <= bytes_max {
+            return;
         }
-        Ok(Some(value))
+        let mut others: Vec<_> = lists.known.values().filter(|known| !Arc::ptr_eq(&known.value, used_now)).collect();
+        others.sort_unstable_by_key(|known| known.used);
+        for known in others {
+            if bytes <= bytes_max {
+                return;
+            }
+            bytes = bytes.saturating_sub(known.value.memory());
+            known.value.forget();
+        }
     }
 
     /// Forgets the lists of a job.
     pub(crate) fn forget_job(&self, job: JobId) {
-        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = self.lock();
         lists.known.retain(|_, known| known.job != Some(job));
         lists.known.shrink_to_fit();
         lists.outputs = lists.known.values().map(|known| known.outputs).sum();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lists<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Made> Lists<T> {
+    /// A list that is known, for one more request.
+    fn known(&mut self, name: Digest) -> Option<Arc<T>> {
+        self.requests += 1;
+        let known = self.known.get_mut(&name)?;
+        known.used = self.requests;
+        Some(known.value.clone())
+    }
+
+    /// Keeps a list, unless another request has brought it meanwhile.
+    fn insert(&mut self, name: Digest, list: WantedOutputs) -> Arc<T> {
+        if let Some(known) = self.known(name) {
+            return known;
+        }
+        let (job, outputs) = (list.attempts.first().map(|attempt| attempt.task.job), list.attempts.len());
+        let value = Arc::new(T::from(list));
+        self.outputs += outputs;
+        self.known.insert(name, Known { value: value.clone(), job, outputs, used: self.requests });
+        while self.known.len() > KEPT_LISTS_MAX || self.outputs > KEPT_OUTPUTS_MAX {
+            let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| *name) else {
+                break;
+            };
+            let forgotten = self.known.remove(&oldest);
+            self.outputs -= forgotten.map_or(0, |known| known.outputs);
+        }
+        value
     }
 }
 
@@ -182,14 +226,24 @@ pub(crate) fn relative(file: &std::path::Path, root: &std::path::Path) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use windrow_model::Code;
     use windrow_sim::samples::attempt;
 
+    /// A list that uses a byte of memory for each output.
     #[derive(Debug)]
-    struct Made(WantedOutputs);
-    impl From<WantedOutputs> for Made {
-        fn from(wanted: WantedOutputs) -> Made {
-            Made(wanted)
+    struct Copied(WantedOutputs, AtomicBool);
+    impl From<WantedOutputs> for Copied {
+        fn from(wanted: WantedOutputs) -> Copied {
+            Copied(wanted, AtomicBool::new(true))
+        }
+    }
+    impl Made for Copied {
+        fn memory(&self) -> usize {
+            if self.1.load(Ordering::Relaxed) { self.0.attempts.len() } else { 0 }
+        }
+        fn forget(&self) {
+            self.1.store(false, Ordering::Relaxed);
         }
     }
 
@@ -203,7 +257,7 @@ mod tests {
 
     #[test]
     fn list_is_needed_once() {
-        let (lists, wanted) = (KnownLists::<Made>::default(), wanted(0..5));
+        let (lists, wanted) = (KnownLists::<Copied>::default(), wanted(0..5));
         assert!(lists.get(wanted.wire(false), holder()).unwrap().is_none());
         assert_eq!(lists.get(wanted.wire(true), holder()).unwrap().unwrap().0, wanted);
         assert_eq!(lists.get(wanted.wire(false), holder()).unwrap().unwrap().0, wanted);
@@ -213,7 +267,7 @@ mod tests {
 
     #[test]
     fn lists_kept_for_others_are_bounded() {
-        let lists = KnownLists::<Made>::default();
+        let lists = KnownLists::<Copied>::default();
         for n in 0..2 * KEPT_LISTS_MAX as u32 {
             lists.get(wanted(n..n + 1).wire(true), holder()).unwrap().unwrap();
         }
@@ -223,8 +277,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_lists_used_long_ago_is_given_back() {
+        let lists = KnownLists::<Copied>::default();
+        let get = |from| lists.get(wanted(from..from + 10).wire(true), holder()).unwrap().unwrap();
+        let all: Vec<_> = [0, 20, 40].map(get).into();
+        get(0);
+        lists.bound_memory(&all[2], 30);
+        assert_eq!(all.iter().map(|list| list.memory()).collect::<Vec<_>>(), [10, 10, 10]);
+        lists.bound_memory(&all[2], 25);
+        assert_eq!(all.iter().map(|list| list.memory()).collect::<Vec<_>>(), [10, 0, 10]);
+        lists.bound_memory(&all[2], 0);
+        assert_eq!(all.iter().map(|list| list.memory()).collect::<Vec<_>>(), [0, 0, 10]);
+    }
+
+    #[test]
     fn invalid_lists_are_refused() {
-        let lists = KnownLists::<Made>::default();
+        let lists = KnownLists::<Copied>::default();
         let (some, other) = (wanted(0..3), wanted(1..4));
         let mixed = v1::WantedOutputs { name: some.wire(true).name, list: other.encoded.clone() };
         let of_another = some.wire(true);

@@ -1,7 +1,7 @@
 //! Lists of outputs that peers want from this worker, each with the index from which it is served.
 
 use crate::outputs::Outputs;
-use crate::wanted::WantedOutputs;
+use crate::wanted::{Made, WantedOutputs};
 use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::block::FormatError;
 use windrow_format::stage_index::{StageIndex, UnreadableOutput};
@@ -9,6 +9,8 @@ use windrow_model::{Code, Failure};
 
 /// Most bytes of memory for the entries of one index. A larger one is kept in parts.
 const INDEX_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of memory for the entries of all indexes. Those that were not used for longest are made again when they are used.
+pub(super) const INDEXES_BYTES_MAX: usize = 256 << 20;
 
 /// The outputs of one list, of which all readers on one worker want a partition each.
 #[derive(Debug)]
@@ -23,7 +25,25 @@ impl From<WantedOutputs> for Holding {
     }
 }
 
+impl Made for Holding {
+    fn memory(&self) -> usize {
+        self.made().map_or(0, |index| index.memory())
+    }
+
+    fn forget(&self) {
+        self.made().inspect(|index| index.forget());
+    }
+}
+
 impl Holding {
+    /// The index, if it is made and not being made.
+    fn made(&self) -> Option<Arc<StageIndex>> {
+        match self.index.try_lock() {
+            Ok(index) => index.clone(),
+            Err(_) => None,
+        }
+    }
+
     /// The list.
     pub(super) fn wanted(&self) -> &WantedOutputs {
         &self.wanted

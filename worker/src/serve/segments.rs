@@ -1,8 +1,9 @@
 //! Serves `FetchSegments` without gRPC's codec, since it is the one call that moves gigabytes.
 
-use super::holdings::{Holding, unreadable};
-use super::{PIECE_BYTES, QUEUE_PIECES, READER_PATIENCE, TransferService, blocking, read_into};
+use super::holdings::{Holding, INDEXES_BYTES_MAX, unreadable};
+use super::{PIECE_BYTES, QUEUE_PIECES, READER_PATIENCE, TransferService, bad, blocking, read_into};
 use crate::outputs::Outputs;
+use crate::wanted::KnownLists;
 use bytes::Bytes;
 use http_body::Frame;
 use std::convert::Infallible;
@@ -74,7 +75,11 @@ async fn answer(service: TransferService, request: http::Request<Body>) -> Resul
     let (batches, queue) = mpsc::channel(QUEUE_PIECES);
     match holding {
         Some(holding) => {
-            let reader = PartitionReader::new(service.worker, service.outputs, holding, partition, first);
+            let partitions = holding.wanted().partitions;
+            if partition >= partitions {
+                return Err(bad(&format!("partition {partition} of {partitions} does not exist")));
+            }
+            let reader = PartitionReader::new(service, holding, partition, first);
             tokio::spawn(drive(reader, batches));
         }
         None => {
@@ -133,6 +138,7 @@ async fn drive(mut reader: PartitionReader, batches: mpsc::Sender<Bytes>) {
 struct PartitionReader {
     worker: WorkerId,
     outputs: Outputs,
+    lists: Arc<KnownLists<Holding>>,
     holding: Arc<Holding>,
     partition: u32,
     /// Position of the first output whose segment is wanted.
@@ -155,9 +161,21 @@ struct Part {
 }
 
 impl PartitionReader {
-    fn new(worker: WorkerId, outputs: Outputs, holding: Arc<Holding>, partition: u32, first: u32) -> Self {
-        let (segments, open) = (None, None);
-        PartitionReader { worker, outputs, holding, partition, first, segments, next: 0, done: 0, ended: false, open }
+    fn new(service: TransferService, holding: Arc<Holding>, partition: u32, first: u32) -> Self {
+        let TransferService { worker, outputs, lists, .. } = service;
+        PartitionReader {
+            worker,
+            outputs,
+            lists,
+            holding,
+            partition,
+            first,
+            segments: None,
+            next: 0,
+            done: 0,
+            ended: false,
+            open: None,
+        }
     }
 
     /// One message of about a megabyte of data: many small segments, or a part of a large one; and what ends the stream.
@@ -180,6 +198,12 @@ impl PartitionReader {
             let bytes = parts.iter().map(|part| part.length).sum();
             batch.reserve_exact(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(&heads));
             put_piece(batch, &heads, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;
+            // What was read after a revocation may be of an erased place.
+            let revoked = parts.iter().find_map(|part| self.check_held(part.position).err());
+            if let Some(revoked) = revoked {
+                batch.clear();
+                return Err(revoked);
+            }
         }
         if let Some(missing) = missing {
             return Err(missing);
@@ -199,6 +223,7 @@ impl PartitionReader {
             None => {
                 let index = self.holding.index(&self.outputs)?;
                 let mut segments = index.partition(self.partition).map_err(unreadable)?;
+                self.lists.bound_memory(&self.holding, INDEXES_BYTES_MAX);
                 segments.retain(|(position, _)| *position >= self.first);
                 segments
             }
@@ -210,10 +235,8 @@ impl PartitionReader {
             && let Some((position, segment)) = segments.get(self.next)
         {
             // Checked for each piece: a revoked attempt is not served any further.
-            let attempt = self.attempt(*position);
-            if !self.outputs.has(&attempt) {
-                let what = format!("{} does not hold attempt {attempt}", self.worker);
-                missing = Some((*position, Failure::new(Code::StaleAttempt, what)));
+            if let Err(revoked) = self.check_held(*position) {
+                missing = Some(revoked);
                 break;
             }
             if self.done == 0 {
@@ -233,6 +256,18 @@ impl PartitionReader {
         }
         self.segments = Some(segments);
         Ok((parts, heads, missing))
+    }
+
+    /// Checks that the attempt of an output has not been revoked.
+    fn check_held(&self, position: u32) -> Result<(), (u32, Failure)> {
+        let attempt = self.attempt(position);
+        match self.outputs.has(&attempt) {
+            true => Ok(()),
+            false => {
+                let what = format!("{} does not hold attempt {attempt}", self.worker);
+                Err((position, Failure::new(Code::StaleAttempt, what)))
+            }
+        }
     }
 
     fn attempt(&self, position: u32) -> AttemptId {
