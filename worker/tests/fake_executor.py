@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """An executor without an engine: speaks the frames of proto/windrow/v1/executor.proto over file descriptor 3.
 
-Its job copies: the output of a task is the bytes of its inputs. The job's `program` makes it misbehave.
+Its job copies: the output of a task is the bytes of its inputs, in every partition of an edge. The job's `program` makes it
+misbehave. If it begins with `spool_`, outputs of edges go to the spool.
 """
 import os
 import signal
@@ -85,10 +86,94 @@ def failure(code, message):
     return field(1, code.encode()) + field(2, message.encode())
 
 
-def read_inputs(task, local):
+def ints(fields, number):
+    """A packed list of varints."""
+    out = []
+    for packed in fields.get(number, []):
+        n = shift = 0
+        for byte in packed:
+            n |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                out.append(n)
+                n = shift = 0
+    return out
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    return crc ^ 0xFFFFFFFF
+
+
+def image(data, partitions):
+    """A shuffle file whose segments all have these bytes."""
+    index = b"".join(struct.pack("<IQQQQI", p, p * len(data), len(data), 1, len(data), 0) for p in range(partitions))
+    tail = index + struct.pack("<QII", partitions * len(data), partitions, 4)
+    return data * partitions + tail + struct.pack("<I8s", crc32c(tail), b"windrowS")
+
+
+def segment(path, base, length, partition):
+    """The bytes of one partition of an image in a file."""
+    with open(path, "rb") as f:
+        f.seek(base)
+        whole = f.read(length)
+    assert len(whole) == length and whole[-8:] == b"windrowS", (path, base, length)
+    offset, entries = struct.unpack("<QI", whole[-28:-16])
+    for at in range(entries):
+        number, start, size = struct.unpack("<IQQ", whole[offset + 40 * at:][:20])
+        if number == partition:
+            return whole[start:start + size]
+    return b""
+
+
+# The outputs in place, by stage and output.
+placed = {}
+
+
+def learn_places(message):
+    columns = zip(*(ints(message, n) for n in (6, 7, 8, 9, 10, 11)))
+    version = one(message, 3, 0), one(message, 4, 0)
+    placed[one(message, 1, 0), one(message, 2, 0)] = version, message.get(5, []), list(columns)
+
+
+def read_edge(ports, files, partition, names):
+    """The segments of all ports, by task; `names` says where each was found."""
+    out = b""
+    assert len(ports) == len(files), "the files of every port are known"
+    for number, port in enumerate(ports):
+        at = files[number]
+        version, paths, outputs = placed.get((one(port, 1, 0), one(port, 2, 0)), ((0, 0), [], []))
+        if one(at, 3, 0):
+            assert version == (one(port, 3, 0), one(port, 4, 0)), "places of this table came before the task"
+            assert len(outputs) == one(at, 3, 0), (len(outputs), at)
+        else:
+            outputs = []
+        found = []
+        for task, _, _, file, base, length in outputs:
+            name = os.path.basename(paths[file])
+            found.append((task, b"in place " + name, segment(paths[file], base, length, partition)))
+        for file in map(parse, at.get(4, [])):
+            with open(one(file, 1), "rb") as f:
+                for task, length in zip(ints(file, 2), ints(file, 5)):
+                    found.append((task, b"fetched", f.read(length)))
+                assert f.read() == b"", "a fetched file has nothing else"
+        for _, name, data in sorted(found):
+            names.append(name)
+            out += data
+    return out
+
+
+def read_inputs(task, message, names):
     """Bytes of chunks where they lie, and of segments where they were staged."""
     out = b""
-    staged = {one(l, 1, 0): l.get(2, []) for l in map(parse, local)}
+    partition = one(parse(one(parse(one(task, 1)), 1)), 3, 0)
+    staged = {}
+    for files in map(parse, message.get(20, [])):
+        staged.setdefault(one(files, 1, 0), {})[one(files, 2, 0)] = files
     for number, raw in enumerate(task.get(2, [])):
         kind = parse(raw)
         for piece in parse(one(kind, 1)).get(1, []):
@@ -96,47 +181,55 @@ def read_inputs(task, local):
             with open(one(piece, 1), "rb") as f:
                 f.seek(one(piece, 2, 0))
                 out += f.read(one(piece, 3, 0))
-        refs = parse(one(kind, 2)).get(1, [])
-        for ref, place in zip(refs, staged.get(number, [])):
-            length = one(parse(one(parse(ref), 4)), 3, 0)
-            place = parse(place)
-            with open(one(place, 1), "rb") as f:
-                f.seek(one(place, 2, 0))
-                got = f.read(length)
-            assert len(got) == length, (len(got), length)
-            out += got
+        if 20 in kind:
+            ports = [parse(port) for port in parse(one(kind, 20)).get(1, [])]
+            out += read_edge(ports, staged.get(number, {}), partition, names)
     return out
 
 
-def run(message):
+def run(message, spool, says_places):
     task = parse(one(message, 1))
     folder = one(message, 2).decode()
-    os.makedirs(folder, exist_ok=True)
-    assert set(os.listdir(folder)) <= {"in"}, "the folder has more than inputs"
+    assert not os.path.exists(folder) or set(os.listdir(folder)) <= {"in"}, "the folder has more than inputs"
     attempt = one(task, 1)
-    data = read_inputs(task, message.get(3, []))
-    reports = b""
+    names = []
+    data = read_inputs(task, message, names)
+    if says_places and names:
+        data = b"\n".join(names)
+    reports = spooled = b""
     for i, raw in enumerate(task.get(3, [])):
         output = parse(raw)
         if 1 in output:
-            with open(f"{folder}/edge-{i}", "wb") as f:
-                f.write(data)
-            segment = field(3, len(data)) + field(4, 1) + field(5, len(data))
-            reports += field(1, field(1, field(1, segment)))
+            partitions = one(output, 1, 0)
+            reports += field(1, field(1, field(20, len(data) * partitions) + field(21, partitions if data else 0)))
+            if not data:
+                continue
+            whole = image(data, partitions)
+            if spool:
+                with open(spool, "ab") as f:
+                    spooled += field(20, field(1, i) + field(2, f.tell()) + field(3, len(whole)))
+                    f.write(whole)
+            else:
+                os.makedirs(folder, exist_ok=True)
+                with open(f"{folder}/edge-{i}", "wb") as f:
+                    f.write(whole)
         elif 2 in output:
             reports += field(1, field(2, data))
         else:
             sink = one(output, 3, 0)
+            os.makedirs(folder, exist_ok=True)
             with open(f"{folder}/sink-{sink}", "wb") as f:
                 f.write(data)
             reports += field(1, field(3, field(1, sink) + field(2, len(data)) + field(3, 1)))
-    send(field(2, field(1, attempt) + field(2, reports)))
+    send(field(2, field(1, attempt) + field(2, reports) + spooled))
 
 
 def main():
     assert sys.argv[1:] == ["__windrow-executor"], sys.argv
     setup = parse(one(receive(), 1))
     program = one(setup, 2).decode()
+    spool = one(setup, 20) if program.startswith("spool_") else None
+    program = program.removeprefix("spool_")
     if program == "fds":
         # Listing opens one more, which is closed when the link is looked at.
         links = [n for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
@@ -152,6 +245,8 @@ def main():
     seen = 0
     while True:
         frame = receive()
+        if 20 in frame:
+            learn_places(parse(one(frame, 20)))
         if 2 not in frame:
             continue
         message = parse(one(frame, 2))
@@ -172,6 +267,8 @@ def main():
                 os.kill(os.getpid(), signal.SIGSEGV)
             if index == 13:
                 os.kill(os.getpid(), signal.SIGSEGV)
+        if program.endswith("crash_at_13") and index == 13:
+            os.kill(os.getpid(), signal.SIGSEGV)
         if program == "exit3":
             sys.stderr.write("".join(f"line {i}\n" for i in range(50)) + "last words\n")
             sys.stderr.flush()
@@ -195,7 +292,13 @@ def main():
                 time.sleep(0.005)
         if program == "hang" or program == "hang_at_13" and index == 13:
             continue
-        run(message)
+        run(message, spool, program.startswith("places"))
+        if program == "says_twice":
+            send(field(2, field(1, attempt)))
+        if program == "says_of_another":
+            task_id = parse(one(parse(attempt), 1))
+            other = field(1, one(task_id, 1)) + field(2, one(task_id, 2, 0)) + field(3, index + 1)
+            send(field(2, field(1, field(1, other) + field(3, 1) + field(4, 1))))
 
 
 main()

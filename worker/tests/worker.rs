@@ -8,7 +8,7 @@ mod support;
 use std::time::Duration;
 use support::*;
 use tokio::net::TcpListener;
-use windrow_model::{AttemptId, Code, Epoch, Failure, OutputReport, Segment, SegmentRef, TaskInput, TaskOutput};
+use windrow_model::{AttemptId, Code, Epoch, Failure, OutputRef, OutputReport, TaskOutput};
 use windrow_net::Token;
 use windrow_proto::v1::from_worker::Message as From;
 use windrow_proto::v1::to_worker::Message as To;
@@ -36,30 +36,29 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
         }
     }
 
-    let mut segments = Vec::new();
+    let mut outputs = Vec::new();
     let texts = ["first half ".to_string(), "second".repeat(300_000)];
     for (line, (i, text)) in [&mut a, &mut b].into_iter().zip((0u32..).zip(&texts)) {
         let input = cluster.folder.path().join(format!("input-{i}"));
         std::fs::write(&input, text).unwrap();
         let id = line.attempt(0, i);
         line.assign(
-            task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 1 }]),
+            task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 3 }]),
             setup("copy", Some(&staging)),
             vec![],
         );
         let [OutputReport::Edge(found)] = &line.done(id).await[..] else { panic!("one edge") };
-        let segment: Segment = found[0];
-        assert_eq!(segment.length, text.len() as u64);
-        segments.push(SegmentRef { worker: line.worker(), attempt: id, output: 0, segment });
+        assert_eq!((found.bytes, found.records), (3 * text.len() as u64, 3));
+        outputs.push((line.worker(), id));
     }
 
     assert!(b.register.home.is_some());
-    let far = v1::Peer { worker: b.register.worker.clone(), address: b.register.address.clone(), home: None };
-    let near = v1::Peer { home: b.register.home.clone(), ..far.clone() };
-    for (n, peer) in [(7, far.clone()), (9, near)] {
+    let near = v1::Peer { home: b.register.home.clone(), ..b.far() };
+    for (n, peer) in [(0, b.far()), (2, near)] {
         let id = a.attempt(1, n);
-        let reduce = task(id, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
-        a.assign(reduce, None, vec![peer]);
+        let table = Line::table(u64::from(n), &outputs);
+        let reduce = task(id, vec![partition_of(&table, 3)], vec![TaskOutput::Sink { sink: 0 }]);
+        a.assign_reader(reduce, None, vec![peer], &table);
         a.done(id).await;
         a.send(To::Grant(v1::Grant { attempt: Some(id.into()) }));
         assert!(matches!(a.hear().await, From::Published(p) if p.attempt == Some(id.into())));
@@ -68,26 +67,16 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
         assert!(part == texts.concat());
     }
 
-    // A segment that its holder has dropped is reported, and the reader's attempt is over.
+    // An output that its holder has dropped is reported, and the reader's attempt is over.
     b.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
-    let again = a.attempt(1, 8);
-    let reduce = task(again, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
-    a.assign(reduce, None, vec![far]);
-    match a.hear().await {
-        From::SegmentLost(lost) => {
-            assert_eq!(lost.reader, Some(again.into()));
-            assert_eq!(lost.segment, Some(segments[1].into()));
-        }
-        other => panic!("{other:?}"),
-    }
+    let again = a.attempt(1, 1);
+    let table = Line::table(3, &outputs);
+    let reduce = task(again, vec![partition_of(&table, 3)], vec![TaskOutput::Sink { sink: 0 }]);
+    a.assign_reader(reduce, None, vec![b.far()], &table);
+    let (worker, attempt) = outputs[1];
+    assert_eq!(a.lost(again).await.0, OutputRef { worker, attempt, output: 0 });
     a.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
-    // No message reports that files are gone; the folder shows it.
-    let gone = async {
-        while !job_files(&cluster.data_dir(0)).is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("files of a dropped job go");
+    until("files of a dropped job go", || job_files(&cluster.data_dir(0)).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,16 +110,15 @@ async fn fetched_inputs_survive_a_crash() {
     let input = cluster.folder.path().join("input");
     std::fs::write(&input, "some bytes").unwrap();
     let id = a.attempt(0, 0);
-    let map = task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 1 }]);
+    let map = task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 2 }]);
     a.assign(map, setup("copy", None), vec![]);
-    let [OutputReport::Edge(found)] = &a.done(id).await[..] else { panic!("one edge") };
-    let segment = SegmentRef { worker: a.worker(), attempt: id, output: 0, segment: found[0] };
+    a.done(id).await;
+    let table = Line::table(0, &[(a.worker(), id)]);
     // Without a home it is fetched.
-    let peer = v1::Peer { worker: a.register.worker.clone(), address: a.register.address.clone(), home: None };
     for index in [0, 1] {
         let id = b.attempt(1, index);
-        let reads = task(id, vec![TaskInput::Segments(vec![segment])], vec![TaskOutput::Broadcast]);
-        b.assign(reads, setup("segv_at_13", None), vec![peer.clone()]);
+        let reads = task(id, vec![partition_of(&table, 2)], vec![TaskOutput::Broadcast]);
+        b.assign_reader(reads, setup("segv_at_13", None), vec![a.far()], &table);
     }
     for _ in 0..2 {
         match b.hear().await {

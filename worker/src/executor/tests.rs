@@ -1,6 +1,6 @@
 //! Supervised executors, with a real child process that speaks the protocol without an engine.
 
-use super::{Command, Handle, Plan, Spawner, supervise};
+use super::{Command, Handle, Notice, Plan, Spawner, supervise};
 use crate::artifacts::Executable;
 use crate::logs::Logs;
 use crate::progress::Watch;
@@ -32,7 +32,7 @@ struct Fixture {
     handle: Handle,
     /// Children die with the thread that forked them.
     _spawner: Spawner,
-    events: mpsc::UnboundedReceiver<Event>,
+    notices: mpsc::UnboundedReceiver<Notice>,
 }
 
 impl Fixture {
@@ -60,21 +60,28 @@ impl Fixture {
             looks: Default::default(),
         };
         let logs = Logs::default();
-        let (post, events) = mpsc::unbounded_channel();
-        let events_in = move |event| drop(post.send(event));
+        let (post, notices) = mpsc::unbounded_channel();
+        let notices_in = move |notice| drop(post.send(notice));
         let spawner = Spawner::start(owner()).unwrap();
         let handle =
-            supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), watch(), async { Ok(plan) }, events_in);
-        Fixture { folder, logs, handle, _spawner: spawner, events }
+            supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), watch(), async { Ok(plan) }, notices_in);
+        Fixture { folder, logs, handle, _spawner: spawner, notices }
     }
 
-    async fn next(&mut self) -> Event {
-        let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
-        event.expect("an event in time").expect("a live supervisor")
+    async fn next(&mut self) -> Notice {
+        let notice = tokio::time::timeout(Duration::from_secs(60), self.notices.recv()).await;
+        notice.expect("a notice in time").expect("a live supervisor")
+    }
+
+    async fn event(&mut self) -> Event {
+        match self.next().await {
+            Notice::Event(event) => event,
+            other => panic!("expected an event, got {other:?}"),
+        }
     }
 
     async fn ready(&mut self) {
-        assert_eq!(self.next().await, Event::ExecutorReady { job: job(1), generation: 1 });
+        assert_eq!(self.event().await, Event::ExecutorReady { job: job(1), generation: 1 });
     }
 
     fn run(&self, id: AttemptId) {
@@ -86,14 +93,14 @@ impl Fixture {
     }
 
     async fn exit(&mut self) -> Exit {
-        match self.next().await {
+        match self.event().await {
             Event::ExecutorEnded { job: j, generation: 1, exit } if j == job(1) => exit,
             other => panic!("expected the end, got {other:?}"),
         }
     }
 
     async fn not_started(&mut self) -> windrow_model::Failure {
-        match self.next().await {
+        match self.event().await {
             Event::ExecutorNotStarted { failure, killed: false, .. } => failure,
             other => panic!("expected no start, got {other:?}"),
         }
@@ -104,9 +111,9 @@ impl Fixture {
     }
 }
 
-fn is_done(event: &Event, id: AttemptId) -> bool {
-    matches!(event, Event::TaskDone { attempt, report, .. }
-        if *attempt == id && report.outputs == [OutputReport::Broadcast(vec![])])
+fn is_done(notice: &Notice, id: AttemptId) -> bool {
+    matches!(notice, Notice::Done { generation: 1, attempt, report, spooled }
+        if *attempt == id && spooled.is_empty() && report.outputs == [OutputReport::Broadcast(vec![])])
 }
 
 #[tokio::test]
@@ -126,8 +133,8 @@ async fn tasks_run_and_closing_the_socket_ends_the_executor() {
     f.ready().await;
     for i in 0..3 {
         f.run(attempt(1, i));
-        let event = f.next().await;
-        assert!(is_done(&event, attempt(1, i)), "{event:?}");
+        let notice = f.next().await;
+        assert!(is_done(&notice, attempt(1, i)), "{notice:?}");
     }
     f.handle.send(Command::Close);
     assert!(f.exit().await.killed_by_worker);
@@ -207,8 +214,8 @@ async fn flood_of_output_blocks_no_task() {
     let mut f = Fixture::start("flood", fake());
     f.ready().await;
     f.run(attempt(1, 0));
-    let event = f.next().await;
-    assert!(is_done(&event, attempt(1, 0)), "{event:?}");
+    let notice = f.next().await;
+    assert!(is_done(&notice, attempt(1, 0)), "{notice:?}");
     f.handle.send(Command::Close);
     f.exit().await;
     let output = f.output();
@@ -222,7 +229,7 @@ async fn a_failed_task_carries_what_was_written_before_it() {
     f.ready().await;
     f.run(attempt(1, 0));
     match f.next().await {
-        Event::TaskFailed { attempt: id, failure, segment: None, .. } => {
+        Notice::Failed { generation: 1, attempt: id, failure, lost: None } => {
             assert_eq!((id, failure.code), (attempt(1, 0), Code::UserError));
             assert_eq!(failure.stderr_tail, "the record is bad");
         }
@@ -238,6 +245,20 @@ async fn garbage_on_the_socket_fails_the_executor() {
     let exit = f.exit().await;
     assert_eq!(exit.failure.code, Code::ExecutorProtocol);
     assert!(exit.self_inflicted);
+}
+
+#[tokio::test]
+async fn report_on_a_task_of_others_fails_the_executor() {
+    for program in ["says_twice", "says_of_another"] {
+        let mut f = Fixture::start(program, fake());
+        f.ready().await;
+        f.run(attempt(1, 0));
+        let done = f.next().await;
+        assert!(is_done(&done, attempt(1, 0)), "{done:?}");
+        let exit = f.exit().await;
+        assert_eq!(exit.failure.code, Code::ExecutorProtocol, "{}", exit.failure);
+        assert!(exit.self_inflicted && exit.failure.message.contains("does not run"), "{}", exit.failure);
+    }
 }
 
 #[tokio::test]
@@ -283,11 +304,11 @@ async fn unexecutable_binary_is_reported_with_its_reason() {
 #[tokio::test]
 async fn abandoned_executor_is_not_started() {
     let logs = Logs::default();
-    let (post, mut events) = mpsc::unbounded_channel();
+    let (post, mut notices) = mpsc::unbounded_channel();
     let never = std::future::pending();
     let spawner = Spawner::start(owner()).unwrap();
     let handle = supervise::start(job(1), 1, spawner, logs.open(job(1)), watch(), never, move |e| drop(post.send(e)));
     handle.send(Command::Close);
-    assert!(matches!(events.recv().await, Some(Event::ExecutorNotStarted { .. })));
+    assert!(matches!(notices.recv().await, Some(Notice::Event(Event::ExecutorNotStarted { .. }))));
     handle.ended().await;
 }

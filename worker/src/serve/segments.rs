@@ -29,6 +29,9 @@ use windrow_proto::pieces::{FETCH_SEGMENTS, PIECE_HEAD_BYTES_MAX, put_failure, p
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::TransferServer;
 
+#[cfg(test)]
+mod tests;
+
 /// Most segments of one piece. Their heads are a few bytes each.
 const PIECE_SEGMENTS_MAX: usize = 16 << 10;
 

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{
-    AttemptId, Chunk, ClusterId, Digest, Epoch, Failure, FileIdentity, FileRange, Incarnation, JobId, OutputReport,
-    StageId, Task, TaskId, TaskInput, TaskOutput, WorkerId,
+    AttemptId, Chunk, ClusterId, Digest, EdgeInput, EdgePort, Epoch, Failure, FileIdentity, FileRange, Incarnation,
+    JobId, OutputRef, OutputReport, Port, StageId, StageOutputs, TableVersion, Task, TaskId, TaskInput, TaskOutput,
+    WorkerId,
 };
 use windrow_net::{Access, Role, Server, Token, serve::serve, to_status};
 use windrow_proto::v1::from_worker::Message as From;
@@ -70,7 +71,46 @@ impl Line {
     }
 
     pub fn assign(&self, task: Task, setup: Option<v1::JobSetup>, peers: Vec<v1::Peer>) {
-        self.send(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks: vec![] }));
+        self.send(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, ..Default::default() }));
+    }
+
+    /// Assigns a task with the table of the outputs that it reads.
+    pub fn assign_reader(&self, task: Task, setup: Option<v1::JobSetup>, peers: Vec<v1::Peer>, table: &StageOutputs) {
+        let tables = vec![windrow_proto::convert::table_to_bytes(table)];
+        self.send(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, tables, chunks: vec![] }));
+    }
+
+    /// The failure of this attempt.
+    pub async fn failed(&mut self, id: AttemptId) -> Failure {
+        match self.hear().await {
+            From::Failed(failed) => {
+                assert_eq!(failed.attempt, Some(id.into()));
+                Failure::try_from(failed.failure.unwrap()).unwrap()
+            }
+            other => panic!("expected {id} to fail, got {other:?}"),
+        }
+    }
+
+    /// The output that this reader has lost, and the code of the failure.
+    pub async fn lost(&mut self, reader: AttemptId) -> (OutputRef, String) {
+        match self.hear().await {
+            From::SegmentLost(lost) => {
+                assert_eq!(lost.reader, Some(reader.into()));
+                (lost.lost.unwrap().try_into().unwrap(), lost.failure.unwrap().code)
+            }
+            other => panic!("expected {reader} to lose an output, got {other:?}"),
+        }
+    }
+
+    /// This worker, as others fetch from it.
+    pub fn far(&self) -> v1::Peer {
+        v1::Peer { worker: self.register.worker.clone(), address: self.register.address.clone(), home: None }
+    }
+
+    /// The table of stage 0 in its n-th version, in which these attempts of workers count for tasks 0, 1, 2 …
+    pub fn table(n: u64, outputs: &[(WorkerId, AttemptId)]) -> StageOutputs {
+        let version = TableVersion { epoch: Epoch(1), reopened: n };
+        StageOutputs::new(job(), StageId(0), version, outputs.iter().copied().map(Some), vec![n])
     }
 
     pub async fn done(&mut self, id: AttemptId) -> Vec<OutputReport> {
@@ -132,6 +172,13 @@ pub fn chunk(path: &Path) -> TaskInput {
 
 pub fn task(id: AttemptId, inputs: Vec<TaskInput>, outputs: Vec<TaskOutput>) -> Task {
     Task { attempt: id, inputs, outputs, job_input_bytes: 0 }
+}
+
+/// The input of a task that reads the first output of a stage, of this number of partitions.
+pub fn partition_of(table: &StageOutputs, partitions: u32) -> TaskInput {
+    let port = Port { stage: table.stage, output: 0 };
+    let port = EdgePort { port, partitions, version: table.version, digest: table.digests[0] };
+    TaskInput::Edge(EdgeInput { ports: vec![port], bytes: 1 })
 }
 
 pub fn idle(id: AttemptId) -> Task {
@@ -236,6 +283,16 @@ impl Session for Coordinator {
 /// A running worker: dropping the sender stops it.
 pub type Running = (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>);
 
+/// A worker in a runtime of its own.
+pub struct Mortal(tokio::runtime::Runtime);
+
+impl Mortal {
+    /// Ends the worker as if its process were killed: it reports nothing and deletes nothing.
+    pub async fn die(self) {
+        tokio::task::spawn_blocking(move || self.0.shutdown_timeout(Duration::from_secs(20))).await.unwrap();
+    }
+}
+
 /// A coordinator on a port, and its workers' folders.
 pub struct Cluster {
     pub url: String,
@@ -289,6 +346,13 @@ impl Cluster {
         (stop, tokio::spawn(run))
     }
 
+    /// A worker that ends without a word when the test says so.
+    pub fn mortal_worker(&self, n: u32) -> Mortal {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(run_worker(self.url.clone(), self.data_dir(n), std::future::pending()));
+        Mortal(runtime)
+    }
+
     pub async fn line(&mut self) -> Line {
         tokio::time::timeout(Duration::from_secs(60), self.lines.recv()).await.expect("a registration").unwrap()
     }
@@ -335,6 +399,24 @@ pub fn config(url: String, data_dir: PathBuf, stop_timeout: Duration) -> Config 
 pub async fn run_with(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     windrow_worker::run(config, listener, shutdown, |_| {}).await
+}
+
+/// Waits until this holds: no message reports it.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waits = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
+/// Names in a folder, in order; none if it is not there.
+pub fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// Files of jobs in a worker's data folder.

@@ -1,0 +1,91 @@
+//! One partition of the outputs of finished attempts, piece by piece.
+
+use super::*;
+use crate::transfer_tests::{Peer, noise};
+use crate::wanted::WantedOutputs;
+use windrow_proto::pieces::{Piece, PieceDecoder};
+use windrow_sim::samples::attempt;
+
+fn reader(peer: &Peer, wanted: &WantedOutputs, partition: u32) -> PartitionReader {
+    let holding = peer.service.lists.get(wanted.wire(true), peer.service.worker).unwrap().unwrap();
+    PartitionReader::new(peer.service.clone(), holding, partition, 0)
+}
+
+fn next(reader: &mut PartitionReader) -> Vec<Piece> {
+    let mut decoder = PieceDecoder::default();
+    decoder.push(reader.next_batch());
+    std::iter::from_fn(|| decoder.next_piece().unwrap()).collect()
+}
+
+fn positions(piece: &Piece) -> Vec<u32> {
+    piece.heads.clone().unwrap_or_default().index
+}
+
+fn data_bytes(piece: &Piece) -> usize {
+    piece.data.iter().map(|part| part.len()).sum()
+}
+
+/// A peer with an output of two and a half pieces, and two smaller ones behind it.
+async fn holder() -> (Peer, WantedOutputs) {
+    let peer = Peer::start().await;
+    let bytes = noise(PIECE_BYTES * 5 / 2);
+    peer.finished(attempt(1, 0), &[(0, &bytes)]);
+    (1..3).for_each(|n| peer.finished(attempt(1, n), &[(0, &bytes[..100])]));
+    let wanted = peer.wanted((0..3).map(|n| attempt(1, n)));
+    (peer, wanted)
+}
+
+#[tokio::test]
+async fn attempt_revoked_between_pieces_is_not_served_any_further() {
+    let (peer, wanted) = holder().await;
+    let mut all = reader(&peer, &wanted, 0);
+    let begun = [next(&mut all), next(&mut all), next(&mut all), next(&mut all)];
+    assert_eq!(begun.each_ref().map(Vec::len), [1, 1, 2, 0]);
+    assert_eq!(
+        begun.each_ref().map(|pieces| pieces.first().map_or(0, data_bytes)),
+        [PIECE_BYTES, PIECE_BYTES, PIECE_BYTES / 2 + 200, 0]
+    );
+    assert_eq!((positions(&begun[0][0]), positions(&begun[2][0])), (vec![0], vec![1, 2]));
+    assert!(begun[2][1].last);
+
+    for (revoked, sent) in [(0, 0), (1, PIECE_BYTES / 2), (2, PIECE_BYTES / 2 + 100)] {
+        let (peer, wanted) = holder().await;
+        let mut reader = reader(&peer, &wanted, 0);
+        (0..2).for_each(|_| assert_eq!(next(&mut reader).iter().map(data_bytes).sum::<usize>(), PIECE_BYTES));
+        peer.outputs.remove(&attempt(1, revoked));
+        let pieces = next(&mut reader);
+        assert_eq!(pieces.iter().map(data_bytes).sum::<usize>(), sent);
+        let end = pieces.last().unwrap();
+        let code = end.failure.as_ref().map(|failure| failure.code.as_str());
+        assert_eq!((end.index, code, end.last), (revoked, Some(Code::StaleAttempt.as_str()), false));
+        assert!(next(&mut reader).is_empty());
+    }
+}
+
+/// The place of a revoked output in a spool is erased at once, so what is read there may be zeros.
+#[tokio::test]
+async fn piece_read_during_a_revocation_is_not_sent() {
+    let (peer, wanted) = holder().await;
+    let mut reader = reader(&peer, &wanted, 0);
+    next(&mut reader);
+    let (parts, ..) = reader.take_parts().unwrap();
+    assert!(parts.iter().all(|part| reader.check_held(part.position).is_ok()));
+    peer.outputs.remove(&attempt(1, 0));
+    assert!(parts.iter().all(|part| reader.check_held(part.position).is_err()));
+}
+
+#[tokio::test]
+async fn indexes_of_other_lists_give_memory_back() {
+    let (peer, wanted) = holder().await;
+    let other = peer.wanted([attempt(1, 2)]);
+    let (a, b) = (reader(&peer, &wanted, 0), reader(&peer, &other, 0));
+    for mut reader in [reader(&peer, &wanted, 0), reader(&peer, &other, 0)] {
+        next(&mut reader);
+    }
+    let memory = |reader: &PartitionReader| crate::wanted::Made::memory(&*reader.holding);
+    assert!(memory(&a) > 0 && memory(&b) > 0);
+    peer.service.lists.bound_memory(&b.holding, 0);
+    assert!(memory(&a) == 0 && memory(&b) > 0);
+    let mut again = reader(&peer, &wanted, 0);
+    assert_eq!(data_bytes(&next(&mut again)[0]), PIECE_BYTES);
+}
