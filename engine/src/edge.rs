@@ -50,8 +50,10 @@ pub struct EdgeSpec {
 pub struct EdgeResult {
     /// Segments of the image, by ascending partition; empty partitions have none. Offsets count from its first byte.
     pub segments: Vec<Segment>,
-    /// The image in the spool. None if the output has a file of its own, is kept in memory, or is empty.
+    /// The image in the spool, if it is there.
     pub place: Option<Place>,
+    /// Whether the image is in a file of its own. Neither is the case if the output is kept in memory or is empty.
+    pub has_file: bool,
     /// Number of times that blocks were spilled because memory was full.
     pub runs: u64,
     /// Number of bytes that were spilled.

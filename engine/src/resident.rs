@@ -192,11 +192,6 @@ impl InMemoryOutputs {
         Ok(found)
     }
 
-    /// Returns whether an output is kept here.
-    pub fn holds(&self, of: &Identity) -> bool {
-        self.edges().get(&EdgeKey::of(of)).is_some_and(|edge| edge.holds(&Maker::of(of)))
-    }
-
     /// Drops a partition of all outputs of an edge, which must have no further readers. Job, stage, output and partition
     /// of `of` count. Returns parts of files to free.
     pub fn release_partition(&self, of: &Identity) -> Vec<Hole> {
@@ -271,12 +266,6 @@ impl Edge {
         let number = self.batches.len();
         self.merged.extend(batch.makers().iter().map(|maker| (*maker, number)));
         self.batches.push(batch);
-    }
-
-    fn holds(&self, maker: &Maker) -> bool {
-        self.merged.contains_key(maker)
-            || self.whole.contains_key(maker)
-            || self.small.iter().any(|o| o.maker == *maker)
     }
 }
 

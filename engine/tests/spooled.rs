@@ -94,7 +94,8 @@ proptest! {
                 [spec(own.path(), task, codec, None), spec(spooled.path(), task, codec, Some(spool.clone()))];
             let [from_file, from_spool] = [&in_file, &in_spool].map(|spec| write(spec).unwrap());
             prop_assert_eq!(&from_file.segments, &from_spool.segments);
-            prop_assert_eq!(from_spool.place.is_some(), *count > 0);
+            prop_assert_eq!((from_file.has_file, from_file.place), (*count > 0, None));
+            prop_assert_eq!((from_spool.has_file, from_spool.place.is_some()), (false, *count > 0));
             results.push((in_file, from_file, in_spool, from_spool));
         }
         for (in_file, from_file, in_spool, from_spool) in results {
@@ -134,7 +135,7 @@ fn edge_without_pairs_makes_no_file() {
     for spool in [None, Some(spool)] {
         let spec = spec(folder.path(), 0, Codec::Lz4, spool);
         for result in [plain(&spec, &[]).unwrap(), combined(&spec, &[]).unwrap()] {
-            assert_eq!((result.segments.len(), result.place), (0, None));
+            assert_eq!((result.segments.len(), result.place, result.has_file), (0, None, false));
         }
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

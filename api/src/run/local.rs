@@ -384,9 +384,9 @@ fn execute(
         spool: None,
         cancelled,
     };
-    let report = program.run(task, env, || shuffle.segments(task))?.report;
-    shuffle.finished(&task.attempt, &report)?;
-    Ok(report)
+    let completed = program.run(task, env, || shuffle.segments(task))?;
+    shuffle.finished(&task.attempt, &completed)?;
+    Ok(completed.report)
 }
 
 /// Results of a run in one process are in memory and never stored elsewhere.

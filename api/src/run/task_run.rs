@@ -25,9 +25,10 @@ pub(crate) struct StageTable {
 #[derive(Debug)]
 pub(crate) struct Completed {
     pub report: TaskReport,
-    /// The outputs that are in the spool of the process, and where. All others have files of their own, or are kept in
-    /// memory.
+    /// The outputs that are in the spool of the process, and where.
     pub spooled: Vec<(u32, Place)>,
+    /// The outputs for other tasks that have files of their own. All others are kept in memory, or have no records.
+    pub in_files: Vec<u32>,
 }
 
 impl StageTable {
@@ -83,9 +84,11 @@ impl StageTable {
         add_inputs(self.plan.stage(id), &mut outputs, inputs);
         let spooled = (0u32..).zip(&outputs).filter_map(|(output, written)| Some((output, written.place()?)));
         let spooled = spooled.collect();
+        let in_files =
+            (0u32..).zip(&outputs).filter(|(_, written)| written.has_file()).map(|(output, _)| output).collect();
         let outputs = outputs.into_iter().zip(&task.outputs).map(|(written, output)| written.report(output)).collect();
         cx.keep_spooled();
-        Ok(Completed { report: TaskReport { outputs, counters, run_ms, inputs }, spooled })
+        Ok(Completed { report: TaskReport { outputs, counters, run_ms, inputs }, spooled, in_files })
     }
 }
 

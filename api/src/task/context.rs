@@ -329,7 +329,7 @@ impl<'t> TaskCx<'t> {
         self.count(names::BYTES_SHUFFLED, total(edge.segments.iter().map(|s| s.length)));
         self.count_spilled((edge.runs, edge.spilled_bytes));
         self.spooled.borrow_mut().extend(edge.place);
-        Written::Edge(WrittenEdge { segments: edge.segments, place: edge.place })
+        Written::Edge(WrittenEdge { segments: edge.segments, place: edge.place, has_file: edge.has_file })
     }
 
     /// Keeps what the task has appended to the spool, because its report names it.

@@ -17,8 +17,10 @@ pub(crate) enum Written {
 pub(crate) struct WrittenEdge {
     /// The segments, by ascending partition.
     pub segments: Vec<Segment>,
-    /// Where the image is in the spool of the process; none if it has a file of its own or is kept in memory.
+    /// Where the image is in the spool of the process, if it is there.
     pub place: Option<Place>,
+    /// Whether the image has a file of its own. Neither is the case if it is kept in memory, or if there are no records.
+    pub has_file: bool,
 }
 
 impl Written {
@@ -35,6 +37,11 @@ impl Written {
             Written::Broadcast(bytes) => OutputReport::Broadcast(bytes),
             Written::Part(part) => OutputReport::Sink(part),
         }
+    }
+
+    /// Whether it is an edge in a file of its own.
+    pub(crate) fn has_file(&self) -> bool {
+        matches!(self, Written::Edge(edge) if edge.has_file)
     }
 
     /// Where it is in the spool of the process, if it is there.

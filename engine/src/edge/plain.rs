@@ -128,19 +128,19 @@ impl PlainEdge {
         }
         self.builders = Vec::new();
         if self.log.is_empty() {
-            return Ok(EdgeResult { segments: Vec::new(), place: None, runs: 0, spilled_bytes: 0 });
+            return Ok(EdgeResult { segments: Vec::new(), place: None, has_file: false, runs: 0, spilled_bytes: 0 });
         }
         let path = &self.spec.file;
         if let Some(outputs) = &self.spec.in_memory_outputs
             && let Some(mut segments) = self.log.keep_resident(outputs, &self.spec.identity)?
         {
             segments.iter_mut().for_each(|s| s.digest = digest.unwrap_or(s.digest));
-            return Ok(EdgeResult { segments, place: None, runs: 0, spilled_bytes: 0 });
+            return Ok(EdgeResult { segments, place: None, has_file: false, runs: 0, spilled_bytes: 0 });
         }
         if let Some(spool) = &self.spec.spool
             && let Some((segments, place)) = self.log.append_to(spool, digest)?
         {
-            return Ok(EdgeResult { segments, place: Some(place), runs: 0, spilled_bytes: 0 });
+            return Ok(EdgeResult { segments, place: Some(place), has_file: false, runs: 0, spilled_bytes: 0 });
         }
         let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
         let (runs, spilled_bytes) = self.log.spilled();
@@ -149,6 +149,6 @@ impl PlainEdge {
             file.set_digest(digest);
         }
         let segments = file.finish().map_err(EngineError::file(path))?;
-        Ok(EdgeResult { segments, place: None, runs, spilled_bytes })
+        Ok(EdgeResult { segments, place: None, has_file: true, runs, spilled_bytes })
     }
 }

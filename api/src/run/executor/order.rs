@@ -52,7 +52,7 @@ impl Order {
         };
         let attempt = Some(task.attempt.into());
         match process.stages.run(&task, env, || edges.locate(&process.tables)) {
-            Ok(Completed { report, spooled }) => {
+            Ok(Completed { report, spooled, .. }) => {
                 let spooled = spooled.into_iter().map(|(output, place)| v1::Spooled {
                     output,
                     offset: place.offset,

@@ -5,6 +5,7 @@
 //! (`windrow_format::stage_index`). So a task's report and a reader's assignment list no segments.
 
 use super::files::edge_path;
+use crate::run::task_run::Completed;
 use crate::task::context::{edge_identity, output_identity};
 use crate::task::failure::TaskResult;
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_engine::{EngineError, Identity, InMemoryOutputs, LocalSegment, Memory};
 use windrow_format::regular_file;
 use windrow_format::stage_index::{OutputImage, StageIndex, UnreadableOutput};
-use windrow_model::{AttemptId, EdgePort, JobId, OutputReport, Port, Task, TaskId, TaskInput, TaskReport};
+use windrow_model::{AttemptId, EdgePort, JobId, OutputReport, Port, Task, TaskId, TaskInput};
 
 /// The part of the memory of a run that the index of an edge may use.
 const INDEX_PART: u64 = 64;
@@ -92,20 +93,15 @@ impl Shuffle {
     ///
     /// # Errors
     /// The length of a file cannot be read.
-    pub(super) fn finished(&self, attempt: &AttemptId, report: &TaskReport) -> TaskResult<()> {
-        for (output, report) in (0u32..).zip(&report.outputs) {
+    pub(super) fn finished(&self, attempt: &AttemptId, completed: &Completed) -> TaskResult<()> {
+        for (output, report) in (0u32..).zip(&completed.report.outputs) {
             let OutputReport::Edge(edge) = report else { continue };
             if edge.is_empty() {
                 continue;
             }
-            let file_bytes = match self.in_memory_outputs.holds(&output_identity(attempt, output)) {
-                true => None,
-                false => {
-                    let path = edge_path(&self.folder, attempt, output);
-                    let file = regular_file::open(&path).map_err(EngineError::io("open", &path))?;
-                    let length = file.metadata().map_err(EngineError::io("read the length of", &path))?.len();
-                    Some(length)
-                }
+            let file_bytes = match completed.in_files.contains(&output) {
+                true => Some(length_of(&edge_path(&self.folder, attempt, output))?),
+                false => None,
             };
             let port = Port { stage: attempt.task.stage, output };
             let mut state = self.state();
@@ -210,6 +206,11 @@ impl LocatedEdge {
     }
 }
 
+fn length_of(path: &Path) -> Result<u64, EngineError> {
+    let file = regular_file::open(path).map_err(EngineError::io("open", path))?;
+    Ok(file.metadata().map_err(EngineError::io("read the length of", path))?.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +218,7 @@ mod tests {
     use std::fs;
     use windrow_engine::{EdgeSpec, Pairs, Partitioning, PlainEdge, open_concat};
     use windrow_format::codec::Codec;
-    use windrow_model::{EdgeInput, EdgeReport, Epoch, Incarnation, StageId, TableVersion, TaskOutput};
+    use windrow_model::{EdgeInput, EdgeReport, Epoch, Incarnation, StageId, TableVersion, TaskOutput, TaskReport};
 
     fn job() -> JobId {
         JobId::from_bytes([3; 16])
@@ -244,8 +245,11 @@ mod tests {
         for key in 0..partitions * 2 {
             edge.push(&key.to_be_bytes(), &vec![of.task.index as u8; value]).unwrap();
         }
-        let report = OutputReport::Edge(EdgeReport::of(&edge.finish().unwrap().segments, partitions));
-        shuffle.finished(of, &TaskReport { outputs: vec![report], ..TaskReport::default() }).unwrap();
+        let result = edge.finish().unwrap();
+        let report = OutputReport::Edge(EdgeReport::of(&result.segments, partitions));
+        let report = TaskReport { outputs: vec![report], ..TaskReport::default() };
+        let in_files = if result.has_file { vec![0] } else { Vec::new() };
+        shuffle.finished(of, &Completed { report, spooled: Vec::new(), in_files }).unwrap();
     }
 
     fn reader(index: u32, ports: &[Port], partitions: u32) -> Task {
@@ -334,5 +338,24 @@ mod tests {
         }
         let segments = shuffle.segments(&reader(0, &[Port { stage: StageId(0), output: 0 }], 1)).unwrap().remove(0);
         assert_eq!(segments.iter().map(|s| s.identity.attempt).collect::<Vec<_>>(), [1]);
+    }
+
+    /// Small outputs are merged by the task that fills a batch, while others finish.
+    #[test]
+    fn outputs_finish_while_others_are_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::new(256 << 20, 4);
+        let shuffle = Shuffle::new(job(), folder.path(), memory.clone(), 256 << 20);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (shuffle, memory) = (&shuffle, &memory);
+                scope.spawn(move || {
+                    (0..12).for_each(|n| write(shuffle, memory, &attempt(0, thread * 12 + n), 1_000, true, 1_000))
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let segments = shuffle.segments(&reader(7, &[Port { stage: StageId(0), output: 0 }], 1_000)).unwrap().remove(0);
+        assert_eq!(segments.iter().map(|s| s.identity.task).collect::<Vec<_>>(), (0..48).collect::<Vec<_>>());
     }
 }
