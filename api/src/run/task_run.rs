@@ -197,8 +197,8 @@ mod tests {
             }
         });
         match spool {
-            Some(_) => drop(reduced.reduce(|_, _, out| out.emit(0u64, 0u64)).collect("result")),
-            None => drop(reduced.collect("result")),
+            Some(_) => reduced.reduce(|_, _, out| out.emit(0u64, 0u64)).collect("result"),
+            None => reduced.collect("result"),
         }
         let built = flow.build().unwrap();
         let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
