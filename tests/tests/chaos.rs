@@ -160,28 +160,25 @@ impl Broken {
     }
 }
 
-/// Deletes or truncates a finished shuffle file, or flips one bit of it, like a bad disk: readers that have it open
-/// keep the old bytes.
+/// Deletes or truncates a file of outputs, of one attempt or of many, or flips one bit of it, like a bad disk: readers that
+/// have it open keep the old bytes.
 fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
-    let finished = Command::new("find").arg(folder.join("jobs")).args(["-name", "report"]).output();
-    let finished = String::from_utf8(finished.unwrap().stdout).unwrap();
-    let attempts: Vec<&Path> = finished.lines().filter_map(|report| Path::new(report).parent()).collect();
-    let Some(attempt) = attempts.get(random.below(attempts.len().max(1) as u64) as usize) else { return false };
-    let edges = std::fs::read_dir(attempt).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut edges = edges.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("edge-")));
+    let patterns = ["(", "-name", "edge-?*", "-o", "-name", "spool-?*", ")", "!", "-name", "*.damaged"];
+    let found = Command::new("find").arg(folder.join("jobs")).args(patterns).output();
+    let found = String::from_utf8(found.unwrap().stdout).unwrap();
+    let files: Vec<&Path> = found.lines().map(Path::new).collect();
+    let Some(edge) = files.get(random.below(files.len().max(1) as u64) as usize) else { return false };
     // It may be deleted at any moment.
-    let Some((edge, mut bytes)) = edges.next().and_then(|edge| Some((edge.clone(), std::fs::read(edge).ok()?))) else {
-        return false;
-    };
+    let Ok(mut bytes) = std::fs::read(edge) else { return false };
     let at = random.below(bytes.len().max(1) as u64) as usize;
     match (random.below(4), bytes.get_mut(at)) {
-        (0, _) => return std::fs::remove_file(&edge).is_ok(),
+        (0, _) => return std::fs::remove_file(edge).is_ok(),
         (1, _) => bytes.truncate(at),
         (_, Some(byte)) => *byte ^= 1 << random.below(8),
         (_, None) => return false,
     }
     let damaged = edge.with_extension("damaged");
-    let replaced = std::fs::write(&damaged, bytes).is_ok() && edge.exists() && std::fs::rename(&damaged, &edge).is_ok();
+    let replaced = std::fs::write(&damaged, bytes).is_ok() && edge.exists() && std::fs::rename(&damaged, edge).is_ok();
     if !replaced {
         let _ = std::fs::remove_file(&damaged);
     }

@@ -34,21 +34,32 @@ fn killed_coordinator_returns_and_no_task_reruns() {
     cluster.stop();
 }
 
+/// Number of records in a worker's logs of finished attempts, each of which begins with its length.
+fn reports(cluster: &Cluster) -> usize {
+    let logs = std::process::Command::new("find").arg(cluster.worker_folder(0)).args(["-name", "reports"]).output();
+    let records = |path: &str| {
+        let log = std::fs::read(path).unwrap();
+        let (mut rest, mut records) = (&log[..], 0);
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let Some((_, next)) = after.split_at_checked(4 + u32::from_le_bytes(*length) as usize) else { break };
+            (rest, records) = (next, records + 1);
+        }
+        records
+    };
+    String::from_utf8(logs.unwrap().stdout).unwrap().lines().map(records).sum()
+}
+
 #[test]
 fn tasks_ended_without_a_coordinator_count_on_its_return() {
     let job = Gated::new();
     let mut cluster = Cluster::start(1, 3);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
     eventually("three tasks wait", || job.there().len() == 3 && attempts(&cluster).0 > 5);
+    let before = reports(&cluster);
     cluster.kill_coordinator();
     job.open();
-    eventually("every map has its output", || {
-        let outputs =
-            std::process::Command::new("find").arg(cluster.worker_folder(0)).args(["-name", "report"]).output();
-        let found = String::from_utf8(outputs.unwrap().stdout).unwrap().lines().count();
-        // Some have not run yet, and wait for the coordinator.
-        found >= 3
-    });
+    // Some have not run yet, and wait for the coordinator.
+    eventually("the three maps have their outputs", || reports(&cluster) >= before + 3);
     cluster.start_coordinator();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
     job.check_ran_once(&cluster, "out");
