@@ -163,6 +163,15 @@ struct Part {
     length: usize,
 }
 
+/// What a piece is made of.
+struct Taken {
+    parts: Vec<Part>,
+    /// The segments that begin in it.
+    heads: v1::SegmentHeads,
+    /// The output after these parts, if it is not here any more.
+    missing: Option<(u32, Failure)>,
+}
+
 impl PartitionReader {
     fn new(service: TransferService, holding: Arc<Holding>, partition: u32, first: u32) -> Self {
         let TransferService { worker, outputs, lists, .. } = service;
@@ -196,19 +205,9 @@ impl PartitionReader {
 
     /// Appends the next piece, and the end of the stream after the last one. An error names the position of its output.
     fn put_next(&mut self, batch: &mut Vec<u8>) -> Result<(), (u32, Failure)> {
-        let (parts, heads, missing) = self.take_parts()?;
-        if !parts.is_empty() {
-            let bytes = parts.iter().map(|part| part.length).sum();
-            batch.reserve_exact(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(&heads));
-            put_piece(batch, &heads, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;
-            // What was read after a revocation may be of an erased place.
-            let revoked = parts.iter().find_map(|part| self.check_held(part.position).err());
-            if let Some(revoked) = revoked {
-                batch.clear();
-                return Err(revoked);
-            }
-        }
-        if let Some(missing) = missing {
+        let taken = self.take_parts()?;
+        self.put_parts(batch, &taken)?;
+        if let Some(missing) = taken.missing {
             return Err(missing);
         }
         if self.segments.as_ref().is_some_and(|segments| self.next == segments.len()) {
@@ -218,9 +217,21 @@ impl PartitionReader {
         Ok(())
     }
 
-    /// The parts of the next piece, the segments that begin in it, and the output after them that is not here any more.
-    #[allow(clippy::type_complexity)]
-    fn take_parts(&mut self) -> Result<(Vec<Part>, v1::SegmentHeads, Option<(u32, Failure)>), (u32, Failure)> {
+    /// Appends these parts as one piece to an empty batch, which stays empty after an error.
+    fn put_parts(&mut self, batch: &mut Vec<u8>, Taken { parts, heads, .. }: &Taken) -> Result<(), (u32, Failure)> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let bytes = parts.iter().map(|part| part.length).sum();
+        batch.reserve_exact(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(heads));
+        put_piece(batch, heads, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;
+        // The place of a revoked output may have been erased before it was read.
+        let held = parts.iter().try_for_each(|part| self.check_held(part.position));
+        held.inspect_err(|_| batch.clear())
+    }
+
+    /// Takes what comes next, for one piece.
+    fn take_parts(&mut self) -> Result<Taken, (u32, Failure)> {
         let segments = match self.segments.take() {
             Some(segments) => segments,
             None => {
@@ -258,7 +269,7 @@ impl PartitionReader {
             }
         }
         self.segments = Some(segments);
-        Ok((parts, heads, missing))
+        Ok(Taken { parts, heads, missing })
     }
 
     /// Checks that the attempt of an output has not been revoked.

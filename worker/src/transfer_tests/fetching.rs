@@ -180,7 +180,7 @@ async fn dripping_peer_holds_no_stream() {
 }
 
 #[tokio::test]
-async fn broken_stream_resumes_after_the_last_complete_segment() {
+async fn every_try_goes_on_after_the_last_complete_segment() {
     let parts = ["first", "second", "third", "fourth"].map(text);
     let length = parts[0].len() as u64;
     let sent = parts.clone();

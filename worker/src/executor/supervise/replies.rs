@@ -1,6 +1,7 @@
 //! Checks what an executor reports: its messages come from the job's own code and may be anything.
 
-use windrow_model::{AttemptId, Code, Digest, Failure};
+use std::collections::HashSet;
+use windrow_model::{AttemptId, Code, Digest, Failure, OutputReport, TaskReport};
 use windrow_proto::{ConvertError, v1};
 
 /// The executor sent what the protocol does not allow.
@@ -19,6 +20,20 @@ pub(super) fn failure_of(wire: Option<v1::Failure>) -> Failure {
         Some(Err(e)) => protocol(&e.to_string()),
         None => protocol("it reports a failure without saying which"),
     }
+}
+
+/// Checks that places in the spool are of edges of the report, one for each at most, and that files can have them.
+pub(super) fn check_spooled(report: &TaskReport, spooled: &[v1::Spooled]) -> Result<(), Failure> {
+    let mut seen = HashSet::new();
+    for v1::Spooled { output, offset, length } in spooled {
+        let is_edge = matches!(report.outputs.get(*output as usize), Some(OutputReport::Edge(_)));
+        let fits = offset.checked_add(*length).is_some_and(|end| end <= i64::MAX as u64);
+        if !is_edge || !fits || *length == 0 || !seen.insert(*output) {
+            let what = format!("it reports {length} bytes at {offset} of its spool as output {output}");
+            return Err(protocol(&what));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the protocol and the plan of an executor that is ready.
@@ -40,4 +55,28 @@ pub(super) fn check_ready(ready: v1::ExecutorReady, expected: Digest) -> Result<
         return Err(Failure::new(Code::PlanMismatch, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::{Counters, EdgeReport};
+
+    #[test]
+    fn impossible_places_in_a_spool_are_refused() {
+        let edge = || OutputReport::Edge(EdgeReport { bytes: 5, records: 1, ..EdgeReport::default() });
+        let outputs = vec![edge(), OutputReport::Broadcast(Vec::new()), edge()];
+        let report = TaskReport { outputs, counters: Counters::default(), run_ms: 1, inputs: 0 };
+        let check = |places: &[(u32, u64, u64)]| {
+            let place = |&(output, offset, length): &(u32, u64, u64)| v1::Spooled { output, offset, length };
+            check_spooled(&report, &places.iter().map(place).collect::<Vec<_>>()).map_err(|failure| failure.code)
+        };
+        for fine in [&[][..], &[(2, 9, 9), (0, 0, 9)], &[(0, 0, i64::MAX as u64)]] {
+            assert_eq!(check(fine), Ok(()));
+        }
+        for bad in [(1, 0, 9), (3, 0, 9), (0, 0, 0), (0, u64::MAX, 1), (0, 1, i64::MAX as u64)] {
+            assert_eq!(check(&[(2, 0, 9), bad]), Err(Code::ExecutorProtocol), "{bad:?}");
+        }
+        assert_eq!(check(&[(0, 0, 9), (0, 9, 9)]), Err(Code::ExecutorProtocol));
+    }
 }

@@ -4,7 +4,7 @@ use super::super::channel::{Receiver, Sender};
 use super::super::overdue::Overdue;
 use super::super::place::look_at;
 use super::super::process::Process;
-use super::replies::{attempt_of, failure_of, protocol};
+use super::replies::{attempt_of, check_spooled, failure_of, protocol};
 use super::{CLOSE_GRACE, Command, Notice, Supervisor, or_full, too_many_processes};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
@@ -166,12 +166,12 @@ impl<E: Fn(Notice) + Send + Sync + 'static> Supervisor<E> {
         let notice = match message.map_err(|e| protocol(&e.to_string()))? {
             None => return Ok(false),
             Some(message) => match message.message {
-                Some(from_executor::Message::Done(done)) => Notice::Done {
-                    generation: self.generation,
-                    attempt: attempt_of(done.attempt)?,
-                    report: done.report.unwrap_or_default().try_into().map_err(broken)?,
-                    spooled: done.spooled,
-                },
+                Some(from_executor::Message::Done(v1::TaskDone { attempt, report, spooled })) => {
+                    let (attempt, generation) = (attempt_of(attempt)?, self.generation);
+                    let report = report.unwrap_or_default().try_into().map_err(broken)?;
+                    check_spooled(&report, &spooled)?;
+                    Notice::Done { generation, attempt, report, spooled }
+                }
                 Some(from_executor::Message::Failed(failed)) => {
                     process.drain_output();
                     let lost = match failed.lost {

@@ -68,10 +68,21 @@ async fn piece_read_during_a_revocation_is_not_sent() {
     let (peer, wanted) = holder().await;
     let mut reader = reader(&peer, &wanted, 0);
     next(&mut reader);
-    let (parts, ..) = reader.take_parts().unwrap();
-    assert!(parts.iter().all(|part| reader.check_held(part.position).is_ok()));
-    peer.outputs.remove(&attempt(1, 0));
-    assert!(parts.iter().all(|part| reader.check_held(part.position).is_err()));
+    next(&mut reader);
+    for (revoked, expected) in [(None, Ok(())), (Some(2), Err(2)), (Some(0), Err(0))] {
+        let taken = reader.take_parts().unwrap();
+        // The reader begins the last piece again.
+        (reader.next, reader.done) = (0, 2 * PIECE_BYTES as u64);
+        assert!(taken.missing.is_none() && taken.parts.len() == 3);
+        let held = revoked.map(|n| (n, peer.outputs.remove(&attempt(1, n)).unwrap()));
+        let mut batch = Vec::new();
+        let put = reader.put_parts(&mut batch, &taken).map_err(|(position, failure)| {
+            assert_eq!(failure.code, Code::StaleAttempt);
+            position
+        });
+        assert_eq!((put, batch.is_empty()), (expected, revoked.is_some()));
+        held.into_iter().for_each(|(n, held)| peer.outputs.insert(attempt(1, n), held));
+    }
 }
 
 #[tokio::test]
