@@ -88,6 +88,13 @@ impl Table {
         }
     }
 
+    /// Forgets all places if this attempt of this worker counts: it is not held any more.
+    pub(crate) fn forget_attempt(&self, worker: WorkerId, attempt: AttemptId) {
+        if self.outputs.attempt(attempt.task.index) == Some((worker, attempt)) {
+            self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+    }
+
     /// The full name of an output that an executor could not read: it does not know in which incarnation an attempt ran.
     pub(crate) fn lost(&self, of: &AttemptId, output: u32) -> Option<OutputRef> {
         let (worker, attempt) = self.outputs.attempt(of.task.index)?;
@@ -109,6 +116,13 @@ impl Tables {
     /// The table of this version.
     pub(crate) fn get(&self, job: JobId, stage: StageId, version: TableVersion) -> Option<Arc<Table>> {
         self.0.get(&(job, stage)).filter(|table| table.outputs.version == version).cloned()
+    }
+
+    /// An attempt of this worker is not held any more.
+    pub(crate) fn forget_attempt(&self, worker: WorkerId, attempt: AttemptId) {
+        if let Some(table) = self.0.get(&(attempt.task.job, attempt.task.stage)) {
+            table.forget_attempt(worker, attempt);
+        }
     }
 
     /// Forgets the tables of a job.

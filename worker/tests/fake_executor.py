@@ -116,12 +116,17 @@ def image(data, partitions):
     return data * partitions + tail + struct.pack("<I8s", crc32c(tail), b"windrowS")
 
 
+class Lost(Exception):
+    """An output cannot be read."""
+
+
 def segment(path, base, length, partition):
-    """The bytes of one partition of an image in a file."""
+    """The bytes of one partition of an image in a file; none if it is no image."""
     with open(path, "rb") as f:
         f.seek(base)
         whole = f.read(length)
-    assert len(whole) == length and whole[-8:] == b"windrowS", (path, base, length)
+    if len(whole) != length or whole[-8:] != b"windrowS":
+        return None
     offset, entries = struct.unpack("<QI", whole[-28:-16])
     for at in range(entries):
         number, start, size = struct.unpack("<IQQ", whole[offset + 40 * at:][:20])
@@ -140,7 +145,7 @@ def learn_places(message):
     placed[one(message, 1, 0), one(message, 2, 0)] = version, message.get(5, []), list(columns)
 
 
-def read_edge(ports, files, partition, names):
+def read_edge(job, ports, files, partition, names):
     """The segments of all ports, by task; `names` says where each was found."""
     out = b""
     assert len(ports) == len(files), "the files of every port are known"
@@ -153,9 +158,12 @@ def read_edge(ports, files, partition, names):
         else:
             outputs = []
         found = []
-        for task, _, _, file, base, length in outputs:
-            name = os.path.basename(paths[file])
-            found.append((task, b"in place " + name, segment(paths[file], base, length, partition)))
+        for task, number, epoch, file, base, length in outputs:
+            data = segment(paths[file], base, length, partition)
+            if data is None:
+                task_id = field(1, job) + field(2, one(port, 1, 0)) + field(3, task)
+                raise Lost(field(1, field(1, task_id) + field(2, number) + field(3, epoch)) + field(2, one(port, 2, 0)))
+            found.append((task, b"in place " + os.path.basename(paths[file]), data))
         for file in map(parse, at.get(4, [])):
             with open(one(file, 1), "rb") as f:
                 for task, length in zip(ints(file, 2), ints(file, 5)):
@@ -170,7 +178,8 @@ def read_edge(ports, files, partition, names):
 def read_inputs(task, message, names):
     """Bytes of chunks where they lie, and of segments where they were staged."""
     out = b""
-    partition = one(parse(one(parse(one(task, 1)), 1)), 3, 0)
+    task_id = parse(one(parse(one(task, 1)), 1))
+    job, partition = one(task_id, 1), one(task_id, 3, 0)
     staged = {}
     for files in map(parse, message.get(20, [])):
         staged.setdefault(one(files, 1, 0), {})[one(files, 2, 0)] = files
@@ -183,7 +192,7 @@ def read_inputs(task, message, names):
                 out += f.read(one(piece, 3, 0))
         if 20 in kind:
             ports = [parse(port) for port in parse(one(kind, 20)).get(1, [])]
-            out += read_edge(ports, staged.get(number, {}), partition, names)
+            out += read_edge(job, ports, staged.get(number, {}), partition, names)
     return out
 
 
@@ -193,7 +202,11 @@ def run(message, spool, says_places):
     assert not os.path.exists(folder) or set(os.listdir(folder)) <= {"in"}, "the folder has more than inputs"
     attempt = one(task, 1)
     names = []
-    data = read_inputs(task, message, names)
+    try:
+        data = read_inputs(task, message, names)
+    except Lost as lost:
+        why = field(2, failure("SEGMENT_CORRUPT", "it is damaged"))
+        return send(field(3, field(1, attempt) + why + field(20, lost.args[0])))
     if says_places and names:
         data = b"\n".join(names)
     reports = spooled = b""

@@ -179,6 +179,38 @@ async fn revoked_outputs_give_their_space_back() {
     assert_eq!(read(&mut a, 0, &rest, None).await, "small");
 }
 
+/// Executors know the places of an output, and find nothing there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_that_an_executor_loses_has_its_full_name() {
+    let mut cluster = Cluster::start().await;
+    let (_a, mut a) = cluster.join(0).await;
+    let (_b, mut b) = cluster.join(1).await;
+    let mut outputs = Vec::new();
+    for n in 0..2 {
+        outputs.push(map(&cluster, &mut a, n, &[b'x'; 20_000], setup("spool_copy", None)).await);
+    }
+    let table = Line::table(0, &outputs);
+    let near = v1::Peer { home: a.register.home.clone(), ..a.far() };
+    for line in [&mut a, &mut b] {
+        let (id, task) = reader(line, 0, &table);
+        line.assign_reader(task, setup("spool_copy", None), vec![near.clone()], &table);
+        assert_eq!(given(line, id).await.len(), 40_000);
+    }
+    let (worker, attempt) = outputs[1];
+    a.send(To::Revoke(v1::Revoke { attempt: Some(attempt.into()) }));
+    let spool = job_folder(&cluster, 1).join("spool-1");
+    until("the space of a revoked output is given back", || disk_bytes(spool.clone()) < 80_000).await;
+    // The neighbour's executor finds that it is gone; then the neighbour asks again. The holder knows at once.
+    let codes = [(&mut b, ["SEGMENT_CORRUPT", "STALE_ATTEMPT"]), (&mut a, ["FETCH_FAILED", "FETCH_FAILED"])];
+    for (line, codes) in codes {
+        for (partition, code) in (1..).zip(codes) {
+            let (id, task) = reader(line, partition, &table);
+            line.assign(task, None, vec![]);
+            assert_eq!(line.lost(id).await, (OutputRef { worker, attempt, output: 0 }, code.to_string()));
+        }
+    }
+}
+
 /// Its report came when it was not wanted any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outputs_of_cancelled_attempts_give_their_space_back() {

@@ -138,6 +138,7 @@ impl Node {
     /// Nothing of this attempt is read any more: gives back its space in the spool.
     pub(super) fn forget_outputs(&mut self, id: AttemptId) {
         let Some(held) = self.parts.outputs.remove(&id) else { return };
+        self.tables.forget_attempt(self.parts.scratch.worker(), id);
         if held.has_outputs() {
             self.note(id, KeptReport { attempt: Some(id.into()), ..KeptReport::default() });
         }
