@@ -20,6 +20,7 @@ mod fetch;
 mod find_places;
 mod finished_part;
 mod job;
+mod known_lists;
 mod logs;
 #[doc(hidden)]
 pub mod measured;
@@ -96,7 +97,7 @@ pub async fn run(
     let (owner, left) = start::owner(&config, &scratch).await?;
 
     let outputs = outputs::Outputs::default();
-    let lists: Arc<wanted::KnownLists<serve::Holding>> = Arc::default();
+    let lists: Arc<known_lists::KnownLists<serve::Holding>> = Arc::default();
     let logs = logs::Logs::default();
     let progress = progress::Progress::default();
     let neighbours = Arc::new(match config.fetch_from_neighbours {

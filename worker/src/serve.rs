@@ -8,10 +8,10 @@ mod holdings;
 mod segments;
 
 use crate::chunks::Chunks;
+use crate::known_lists::KnownLists;
 use crate::logs::Logs;
 use crate::membership::Membership;
 use crate::outputs::Outputs;
-use crate::wanted::{KnownLists, relative};
 use bytes::Bytes;
 pub(crate) use holdings::Holding;
 use segments::Served;
@@ -30,6 +30,7 @@ use windrow_failpoint::failpoint;
 use windrow_format::fill::fill;
 use windrow_model::{ClusterId, Code, Digest, Failure, JobId, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, Patience, Silent, to_status};
+use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 
@@ -228,6 +229,11 @@ impl Transfer for TransferService {
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+}
+
+/// A path relative to a data folder, as bytes for the wire. `None` if the file is not below the folder.
+fn relative(file: &Path, root: &Path) -> Option<Vec<u8>> {
+    Some(path_to_bytes(file.strip_prefix(root).ok()?))
 }
 
 fn bad(what: &str) -> Status {

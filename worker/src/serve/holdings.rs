@@ -1,7 +1,8 @@
 //! Lists of outputs that peers want from this worker, each with the index from which it is served.
 
+use crate::known_lists::Made;
 use crate::outputs::Outputs;
-use crate::wanted::{Made, WantedOutputs};
+use crate::wanted::WantedOutputs;
 use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::block::FormatError;
 use windrow_format::stage_index::{StageIndex, UnreadableOutput};

@@ -2,8 +2,8 @@
 
 use super::holdings::{Holding, INDEXES_BYTES_MAX, unreadable};
 use super::{PIECE_BYTES, QUEUE_PIECES, READER_PATIENCE, TransferService, bad, blocking, read_into};
+use crate::known_lists::KnownLists;
 use crate::outputs::Outputs;
-use crate::wanted::KnownLists;
 use bytes::Bytes;
 use http_body::Frame;
 use std::convert::Infallible;

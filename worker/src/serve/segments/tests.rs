@@ -93,7 +93,7 @@ async fn indexes_of_other_lists_give_memory_back() {
     for mut reader in [reader(&peer, &wanted, 0), reader(&peer, &other, 0)] {
         next(&mut reader);
     }
-    let memory = |reader: &PartitionReader| crate::wanted::Made::memory(&*reader.holding);
+    let memory = |reader: &PartitionReader| crate::known_lists::Made::memory(&*reader.holding);
     assert!(memory(&a) > 0 && memory(&b) > 0);
     peer.service.lists.bound_memory(&b.holding, 0);
     assert!(memory(&a) == 0 && memory(&b) > 0);
