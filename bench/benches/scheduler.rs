@@ -81,7 +81,7 @@ fn run() -> (u64, Duration) {
                 let chunks = StageChunks { stage: StageId(0), chunks: (0..MAPS).map(chunk).collect() };
                 Event::Planned { job, input_bytes: 1, stages: vec![chunks] }
             }
-            Action::Assign { worker, task } => {
+            Action::Assign { worker, task, .. } => {
                 Event::AttemptDone { worker, attempt: task.attempt, report: report(&task, SEGMENTS) }
             }
             Action::Grant { worker, attempt } => Event::Published { worker, attempt },

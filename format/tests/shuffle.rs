@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use windrow_format::block::{FormatError, Identity, KEY_MAX};
 use windrow_format::codec::Codec;
-use windrow_format::shuffle::{SegmentReader, ShuffleWriter, read_index};
+use windrow_format::shuffle::{SegmentReader, ShuffleWriter, read_index, read_index_at};
 use windrow_model::{Code, Segment};
 
 type Record = (u32, Vec<u8>, Vec<u8>);
@@ -48,6 +48,14 @@ proptest! {
         records.sort_by_key(|r| r.0);
         let (file, segments) = write(&records, if compressed { Codec::Lz4 } else { Codec::None });
         prop_assert_eq!(&read_index(&file).unwrap(), &segments);
+        // The same image in the middle of a larger file.
+        let larger = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(larger.path(), [&[0xab; 77][..], &file, &[0xcd; 9]].concat()).unwrap();
+        let (opened, length) = (larger.reopen().unwrap(), file.len() as u64);
+        prop_assert_eq!(&read_index_at(&opened, 77, length).unwrap(), &segments);
+        for (base, length) in [(76, length), (77, length - 1), (77, length + 1), (77 + 9, length), (77 + 10, length)] {
+            prop_assert!(read_index_at(&opened, base, length).is_err());
+        }
         prop_assert_eq!(&read(&file).unwrap(), &records);
         let mut raw = BTreeMap::new();
         for (p, k, v) in &records {

@@ -46,14 +46,15 @@ pub fn report(task: &Task, segments: u32) -> TaskReport {
             of.sort_unstable();
             let segment =
                 |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: 0 };
-            OutputReport::Edge(of.into_iter().map(segment).collect())
+            let segments: Vec<Segment> = of.into_iter().map(segment).collect();
+            OutputReport::Edge(EdgeReport::of(&segments, *partitions))
         }
         TaskOutput::Broadcast => OutputReport::Broadcast(vec![]),
         TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
     };
     TaskReport {
         outputs: task.outputs.iter().map(of).collect(),
-        inputs: input_digest(&task.inputs, |_| true),
+        inputs: input_digest(&task.inputs),
         ..TaskReport::default()
     }
 }
