@@ -12,7 +12,7 @@ use crate::timers::Timer;
 use crate::workers::Placement;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use windrow_model::{JobState, StageId, TaskId, WorkerState};
+use windrow_model::{JobState, OutputReport, SizeHints, StageId, TaskId, WorkerState};
 
 pub(crate) fn check(state: &State) -> Result<(), String> {
     let mut at = BTreeSet::new();
@@ -155,6 +155,11 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     let all: usize = job.outputs_on.values().map(|of| of.range((s, 0)..(s + 1, 0)).count()).sum();
     ensure(listed && held == stage.known_outputs && held == all, || "the list of outputs by worker is stale".into())?;
     ensure(done == stage.done, || format!("{done} tasks are done, not {}", stage.done))?;
+    ensure(stage.table.is_none() || stage.is_done(), || "it is not done and has a table".into())?;
+    ensure(stage.inputs.is_none() || stage.blocked_by == 0, || "its inputs are not done and have tables".into())?;
+    let mut outputs = stage.tasks.iter().filter_map(|t| t.held.as_ref()).flat_map(|held| &held.outputs);
+    let has_hints = |o: &OutputReport| matches!(o, OutputReport::Edge(edge) if edge.sizes != SizeHints::None);
+    ensure(!outputs.any(has_hints), || "hints are kept by task".into())?;
     let listed = job.ahead.iter().filter(|(stage, ..)| *stage == s).count();
     ensure(ahead == listed, || format!("{ahead} attempts wait on workers, not {listed}"))?;
     ensure(running == stage.running, || format!("{running} attempts, not {}", stage.running))?;

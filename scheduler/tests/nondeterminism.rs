@@ -267,3 +267,26 @@ fn digest_includes_broadcasts() {
     let (_, reader) = h.take(1, 1, 0);
     assert_eq!(reader.inputs[1], TaskInput::Inline(vec![vec![99]]), "with the edge of the same attempt");
 }
+
+/// A digest is by stage: the second reader runs again although only the first one's partition has changed.
+#[test]
+fn change_of_one_partition_reruns_every_reader() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_reduce(2), &[1]);
+    done(&mut h, 1, 0, 0, 7);
+    h.join(2, 1);
+    h.join(3, 1);
+    h.leave(1);
+    let (worker, map) = h.take(1, 0, 0);
+    let first_changed = |p| Segment { digest: if p == 0 { 99 } else { p ^ 7 }, ..segment(p) };
+    let mut other = report_with(&map, 7);
+    other.outputs[0] = edge_report((0..2).map(first_changed), 2);
+    h.step(Event::AttemptDone { worker, attempt: map.attempt, report: other });
+    let (worker, task) = h.take(1, 1, 1);
+    let actions = h.step(Event::AttemptDone { worker, attempt: task.attempt, report: report_with(&task, 7) });
+    assert_eq!(actions[0], Action::Revoke { worker, attempt: task.attempt });
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}

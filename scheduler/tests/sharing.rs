@@ -107,3 +107,26 @@ fn draining_worker_gets_no_tasks_and_keeps_its_outputs() {
     assert_eq!(h.scheduler.workers()[0].state, WorkerState::Draining);
     assert!(h.scheduler.worker_address(worker_id(1)).is_some());
 }
+
+/// With dense hints no partition has a holder of most, so the shares of the whole edge count.
+#[test]
+fn reader_goes_to_the_holder_of_most_of_a_hashed_edge() {
+    let mut h = Harness::new();
+    for n in 1..=3 {
+        h.join(n, 40);
+    }
+    h.submit(1, map_reduce(100), &[3]);
+    for (i, bytes) in [(0, 100), (1, 10_000), (2, 100)] {
+        // Map i is on worker i + 1.
+        let (worker, task) = h.take(1, 0, i);
+        let mut report = report(&task);
+        let sizes = SizeHints::of((0..100).map(|p| (p, bytes)).collect::<Vec<_>>().into_iter(), 100);
+        report.outputs[0] = OutputReport::Edge(EdgeReport { bytes: 100 * bytes, records: 1, digest: 1, sizes });
+        h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
+    }
+    let on = |h: &Harness, n: u8| h.assigned.iter().filter(|(w, _)| *w == worker_id(n)).count();
+    assert_eq!([1, 2, 3].map(|n| on(&h, n)), [30, 40, 30], "its slots first, the others evenly");
+    assert_eq!(h.status(1).stages[1].bytes_total, 1_020_000);
+    h.finish_all();
+    assert_eq!(h.status(1).stages[1].bytes_done, 1_020_000);
+}

@@ -25,6 +25,7 @@ use crate::workload::random_plan;
 use journal::Record;
 use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Counts, Event, RestoredJob, Scheduler};
 
@@ -45,14 +46,25 @@ pub struct Kinds {
     pub executors: bool,
     /// Disks of workers fill.
     pub disks: bool,
+    /// Every job has stages whose tasks may give another output when they run again, and not every fourth job only; and some
+    /// attempts end long after they have read their inputs.
+    pub fickle: bool,
     /// The datasets of a cluster are simulated as well, in a world of their own (`data.rs`).
     pub datasets: bool,
 }
 
 impl Kinds {
     /// All of them.
-    pub const ALL: Kinds =
-        Kinds { links: true, gaps: true, ahead: true, traps: true, executors: true, disks: true, datasets: true };
+    pub const ALL: Kinds = Kinds {
+        links: true,
+        gaps: true,
+        ahead: true,
+        traps: true,
+        executors: true,
+        disks: true,
+        fickle: true,
+        datasets: true,
+    };
 }
 
 /// What a run follows from: equal setups give equal runs.
@@ -178,6 +190,10 @@ struct Cluster {
     fickle: BTreeSet<(JobId, StageId)>,
     /// The output of each finished attempt as a number, and the attempts that it has read.
     made: BTreeMap<AttemptId, (u64, Vec<AttemptId>)>,
+    /// The latest table of each stage that was given to a reader in this epoch.
+    issued: BTreeMap<(JobId, StageId), Arc<StageOutputs>>,
+    /// Attempts that have read all of their inputs and have not ended.
+    have_read: BTreeSet<AttemptId>,
     ended: BTreeMap<JobId, JobStatus>,
     cancelled: BTreeSet<JobId>,
     user_errors: bool,
@@ -261,6 +277,8 @@ impl Cluster {
             revoked: BTreeSet::new(),
             fickle: BTreeSet::new(),
             made: BTreeMap::new(),
+            issued: BTreeMap::new(),
+            have_read: BTreeSet::new(),
             ended: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             user_errors: setup.user_errors,
@@ -327,6 +345,7 @@ impl Cluster {
             }
             Action::Assign { worker, task, tables } => {
                 self.check_inputs(&task, &tables);
+                self.issued.extend(tables.iter().map(|table| ((table.job, table.stage), table.clone())));
                 assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
                 assert!(!self.visible.contains_key(&task.attempt.task.job), "an output is visible: no task runs again");
                 self.check_not_recorded(&task);
@@ -345,9 +364,13 @@ impl Cluster {
                 node.inbox.push_back(Action::Assign { worker, task, tables: lacking.collect() });
             }
             Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
-                if let Action::Revoke { attempt, .. } = &action {
-                    self.open.remove(attempt);
-                    self.revoked.insert(*attempt);
+                match &action {
+                    Action::Revoke { attempt, .. } => {
+                        self.open.remove(attempt);
+                        self.revoked.insert(*attempt);
+                    }
+                    Action::Grant { attempt, .. } => self.check_reads(*attempt),
+                    _ => {}
                 }
                 self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
             }
@@ -456,7 +479,7 @@ pub fn run(setup: &Setup) -> Outcome {
     }
     let jobs = 1 + c.dice.below(3) as u8;
     for n in 1..=jobs {
-        let fickle = c.dice.percent(25);
+        let fickle = c.dice.percent(25) || setup.kinds.fickle;
         let (plan, chunk_counts) = random_plan(&mut c.dice, fickle, c.scale);
         for (s, stage) in plan.stages.iter().enumerate() {
             if fickle && (!stage.deterministic || c.dice.percent(30)) {

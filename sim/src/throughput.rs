@@ -1,7 +1,8 @@
 //! Measures what an event costs the scheduler, by the number of workers and tasks: the cost per event must not grow with either.
 //!
-//! The job has a hundredth as many reduces as maps. In the middle of the maps a tenth of the workers is lost, one after the other,
-//! and returns without files. After the maps the coordinator restarts, and every worker registers with its inventory.
+//! In the middle of the maps a tenth of the workers is lost, one after the other, and returns without files. After the maps the
+//! coordinator restarts, and every worker registers with its inventory. In the middle of the reduces a tenth of the workers is
+//! lost again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,14 +26,19 @@ struct World {
     events: u64,
     took: Duration,
     /// Finished maps by worker.
-    files: BTreeMap<WorkerId, Vec<(AttemptId, TaskReport)>>,
+    files: BTreeMap<WorkerId, Vec<AttemptId>>,
+    /// Partitions, and how many of them each map writes.
+    reduces: u32,
+    writes: u32,
+    /// Finished reduces.
+    reduced: u32,
     split: Option<RestoredSplit>,
     phases: Vec<Phase>,
     ended: bool,
 }
 
-/// Runs one job of `tasks` maps on `workers` workers.
-pub(crate) fn run(workers: u32, tasks: u32) -> Vec<Phase> {
+/// Runs one job on `workers` workers. Each map writes `writes` partitions.
+pub(crate) fn run(workers: u32, maps: u32, reduces: u32, writes: u32) -> Vec<Phase> {
     let mut w = World {
         scheduler: Scheduler::new(Config::default(), Epoch(1)),
         now: 0,
@@ -40,31 +46,31 @@ pub(crate) fn run(workers: u32, tasks: u32) -> Vec<Phase> {
         events: 0,
         took: Duration::ZERO,
         files: (0..workers).map(|n| (worker(n), Vec::new())).collect(),
+        reduces,
+        writes,
+        reduced: 0,
         split: None,
         phases: Vec::new(),
         ended: false,
     };
-    let reduces = (tasks / 100).max(1);
-    let maps = tasks - reduces;
     (0..workers).for_each(|n| w.join(n));
     w.phase("join");
     let job = spec(1, map_reduce(reduces), JobOptions::default());
     w.step(Event::Submitted { spec: Box::new(job.clone()), unix_ms: 0 });
-    w.work(maps, maps / 2);
+    w.work(maps, maps / 2, 0);
     w.phase("map");
-    for n in 0..(workers / 10).max(1) {
-        w.files.entry(worker(n)).or_default().clear();
-        w.inbox.retain(|a| !matches!(a, Action::Assign { worker: at, .. } if *at == worker(n)));
-        w.step(Event::WorkerLeft { worker: worker(n) });
-        w.join(n);
-    }
+    w.lose_a_tenth(workers);
     w.phase("lose and join");
-    w.work(maps, maps);
+    w.work(maps, maps, 0);
     w.phase("map");
     w.restart(&job, workers);
     w.phase("restart");
-    w.work(maps, u32::MAX);
+    w.work(maps, maps, reduces / 2);
     w.phase("reduce");
+    w.lose_a_tenth(workers);
+    w.phase("lose and join");
+    w.work(maps, u32::MAX, u32::MAX);
+    w.phase("map and reduce");
     assert!(w.ended, "the job ends");
     w.phases
 }
@@ -94,8 +100,9 @@ impl World {
 
     fn join(&mut self, n: u32) {
         let held = self.files.get(&worker(n)).into_iter().flatten();
-        let held =
-            held.map(|(attempt, report)| HeldAttempt { attempt: *attempt, report: Some(report.clone()) }).collect();
+        let outputs = [TaskOutput::Edge { partitions: self.reduces }];
+        let report = |attempt: &AttemptId| self.report(attempt.task.index, &outputs, &[]);
+        let held = held.map(|attempt| HeldAttempt { attempt: *attempt, report: Some(report(attempt)) }).collect();
         self.step(Event::WorkerJoined {
             node: NodeInfo { worker: worker(n), ..node(1, SLOTS, 1) },
             held,
@@ -103,10 +110,20 @@ impl World {
         });
     }
 
-    /// Performs actions until this number of maps is finished, or no action is left.
-    fn work(&mut self, maps: u32, until: u32) {
+    /// A tenth of the workers is lost with all files and returns, one after the other.
+    fn lose_a_tenth(&mut self, workers: u32) {
+        for n in 0..(workers / 10).max(1) {
+            self.files.entry(worker(n)).or_default().clear();
+            self.inbox.retain(|a| !matches!(a, Action::Assign { worker: at, .. } if *at == worker(n)));
+            self.step(Event::WorkerLeft { worker: worker(n) });
+            self.join(n);
+        }
+    }
+
+    /// Performs actions until these numbers of maps and reduces are finished, or no action is left.
+    fn work(&mut self, maps: u32, until: u32, reduces: u32) {
         let mut finished: usize = self.files.values().map(Vec::len).sum();
-        while finished < until as usize
+        while (finished < until as usize || self.reduced < reduces)
             && let Some(action) = self.inbox.pop_front()
         {
             match action {
@@ -116,10 +133,13 @@ impl World {
                     self.step(Event::Planned { job, input_bytes: 1, stages });
                 }
                 Action::Assign { worker, task, .. } => {
-                    let report = report(&task);
-                    if task.attempt.task.stage == StageId(0) {
-                        self.files.entry(worker).or_default().push((task.attempt, report.clone()));
-                        finished += 1;
+                    let report = self.report(task.attempt.task.index, &task.outputs, &task.inputs);
+                    match task.attempt.task.stage {
+                        StageId(0) => {
+                            self.files.entry(worker).or_default().push(task.attempt);
+                            finished += 1;
+                        }
+                        _ => self.reduced += 1,
                     }
                     self.step(Event::AttemptDone { worker, attempt: task.attempt, report });
                     // Beats are about as frequent as finished tasks.
@@ -147,24 +167,28 @@ impl World {
         self.step(Event::Awaited { workers: (0..workers).map(worker).collect(), ms: 10_000 });
         (0..workers).for_each(|n| self.join(n));
     }
-}
 
-/// Three segments a map, for any number of partitions: the number of segments is not what is measured.
-fn report(task: &Task) -> TaskReport {
-    let of = |output: &TaskOutput| match output {
-        TaskOutput::Edge { partitions } => {
-            let mut of: Vec<u32> =
-                (0..3).map(|i| (task.attempt.task.index + i * (partitions / 3)) % partitions).collect();
-            of.sort_unstable();
-            of.dedup();
-            edge_report(of.into_iter().map(segment), *partitions)
-        }
-        TaskOutput::Broadcast => OutputReport::Broadcast(Vec::new()),
-        TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
-    };
-    TaskReport {
-        outputs: task.outputs.iter().map(of).collect(),
-        inputs: input_digest(&task.inputs),
-        ..TaskReport::default()
+    /// The report of a task. A map writes to partitions at even distances.
+    fn report(&self, index: u32, outputs: &[TaskOutput], inputs: &[TaskInput]) -> TaskReport {
+        let of = |output: &TaskOutput| match output {
+            TaskOutput::Edge { partitions } if self.writes >= *partitions && *partitions > 64 => {
+                let hints = partitions.div_ceil(SizeHints::width(*partitions)) as usize;
+                let sizes = SizeHints::Dense(vec![60; hints]);
+                let (bytes, digest) = (1_000 * u64::from(*partitions), 1);
+                OutputReport::Edge(EdgeReport { bytes, records: 1, digest, sizes })
+            }
+            TaskOutput::Edge { partitions } => {
+                let writes = self.writes.min(*partitions);
+                let mut of: Vec<u32> = (0..writes).map(|i| (index + i * (partitions / writes)) % partitions).collect();
+                of.sort_unstable();
+                edge_report(of.into_iter().map(segment), *partitions)
+            }
+            TaskOutput::Broadcast => OutputReport::Broadcast(Vec::new()),
+            TaskOutput::Sink { sink } => {
+                OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 })
+            }
+        };
+        let outputs = outputs.iter().map(of).collect();
+        TaskReport { outputs, inputs: input_digest(inputs), ..TaskReport::default() }
     }
 }

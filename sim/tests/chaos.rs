@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use windrow_sim::{Kinds, Outcome, Setup, Trace};
 
 /// Every kind of fault of jobs. Datasets have runs of their own.
-const JOBS: Kinds = Kinds { datasets: false, ..Kinds::ALL };
+const JOBS: Kinds = Kinds { datasets: false, fickle: false, ..Kinds::ALL };
 
 /// Without the optional kinds of faults, so that seeds which found a bug still give the same run.
 fn run(seed: u64, user_errors: bool) -> Outcome {
@@ -14,6 +14,12 @@ fn run(seed: u64, user_errors: bool) -> Outcome {
 /// With every kind of fault of jobs.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
     windrow_sim::run(&Setup { seed, user_errors, kinds: JOBS, workers: None, trace: Trace::Off })
+}
+
+/// The same with tasks that give another output when they run again.
+fn run_fickle(seed: u64, user_errors: bool) -> Outcome {
+    let kinds = Kinds { fickle: true, ..JOBS };
+    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: Trace::Off })
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn an_attempt_that_is_lost_twice_counts_once() {
 
 /// A cluster of the command, which has other sizes. Nothing in a worker takes time, so that seeds stay what they were.
 fn run_sized(seed: u64, workers: u32) {
-    let kinds = Kinds { executors: false, disks: false, datasets: false, ..Kinds::ALL };
+    let kinds = Kinds { executors: false, disks: false, fickle: false, datasets: false, ..Kinds::ALL };
     windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(workers), trace: Trace::Off });
 }
 
@@ -150,11 +156,13 @@ proptest! {
     fn no_loss_of_workers_or_messages_fails_a_job(seed in any::<u64>()) {
         run(seed, false);
         run_wild(seed, false);
+        run_fickle(seed, false);
     }
 
     #[test]
     fn jobs_end_whatever_fails(seed in any::<u64>()) {
         run(seed, true);
         run_wild(seed, true);
+        run_fickle(seed, true);
     }
 }

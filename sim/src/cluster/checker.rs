@@ -100,6 +100,24 @@ impl Cluster {
         }
         for (_, attempt) in table.attempts() {
             assert!(!self.revoked.contains(&attempt), "its files are deleted: {attempt:?}");
+            self.check_reads(attempt);
+        }
+    }
+
+    /// What an accepted attempt has read is what readers get now, while that is known: all that it reads is done.
+    pub(crate) fn check_reads(&self, attempt: AttemptId) {
+        let TaskId { job, stage, .. } = attempt.task;
+        let is_known = |stage: StageId| self.scheduler.is_stage_done(job, stage);
+        if self.restored.contains(&job) || !self.plans[&job].0.stage(stage).reads().all(|port| is_known(port.stage)) {
+            return;
+        }
+        let Some((_, read)) = self.made.get(&attempt) else { return };
+        for read in read {
+            let issued = self.issued.get(&(job, read.task.stage));
+            if let Some((_, now)) = issued.and_then(|table| table.attempt(read.task.index)) {
+                let same = self.made.get(read).map(|made| made.0) == self.made.get(&now).map(|made| made.0);
+                assert!(same, "{attempt:?} has read {read:?}, and others read {now:?}");
+            }
         }
     }
 

@@ -79,6 +79,7 @@ impl Cluster {
         self.awaited = members.iter().copied().collect();
         self.awaited_until = self.now.plus_ms(self.config.lease_ms / 2);
         self.revoked.clear();
+        self.issued.clear();
         self.excluded.clear();
         self.scheduler = Scheduler::new(self.config.clone(), Epoch(self.epoch));
         for id in self.ids.clone() {
