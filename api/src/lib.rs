@@ -70,6 +70,7 @@ pub use parts::parts;
 pub use plan::counter::Counter;
 pub use plan::flow::Flow;
 pub use plan::job::Job;
+pub use plan::op::Nested;
 pub use plan::records::{Pairs, Records};
 pub use plan::side::Side;
 pub use run::finished::Finished;

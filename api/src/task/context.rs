@@ -156,6 +156,12 @@ impl<'t> TaskCx<'t> {
         self.stop.get()
     }
 
+    /// Makes every loop end soon, without an error: the records that came suffice. Loops of the engine end with the code of a
+    /// revoked attempt then.
+    pub(crate) fn end_early(&self) {
+        self.stop.set(true);
+    }
+
     /// Checks whether the attempt was revoked, once per block or group. It also records progress of the task.
     pub(crate) fn check_cancelled(&self) {
         self.crumbs.step();

@@ -1,0 +1,77 @@
+//! A job for each group of operations, so that runs of it can be compared.
+
+use windrow::prelude::*;
+
+/// Applies the operations of a group to lines `WORD NUMBER`.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Operations {
+    /// whole or joins
+    group: String,
+    /// Files with lines `WORD NUMBER`
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+}
+
+/// Records of any type as lines with their name.
+fn named<R: windrow::Datum>(
+    name: &'static str,
+    records: &Records<R>,
+    text: impl Fn(R::Ref<'_>) -> String + Send + Sync + 'static,
+) -> Records<String> {
+    records.map(move |r, out| out.push(format!("{name}: {}", text(r))))
+}
+
+/// Operations on all records together.
+fn whole(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    fn text((word, n): (&str, u64)) -> String {
+        format!("{word} {n}")
+    }
+    vec![
+        named("count", &pairs.count(), |n| n.to_string()),
+        named("combine_all", &pairs.values().combine_all((Sum, Max)), |(sum, max)| format!("{sum} {max}")),
+        named("top", &pairs.top(5), text),
+        named("top_by", &pairs.top_by(5, |(_, n)| Reverse(n)), text),
+        named("take", &pairs.take(70), text),
+        named("take of sums", &pairs.combine(Sum).take(30), text),
+        named("first", &pairs.sort().first(), text),
+        named(
+            "flatten",
+            &pairs.map(|(_, n), out| out.push((n % 7 == 0).then_some(n))).flatten().inspect(|_| {}),
+            |n| n.to_string(),
+        ),
+    ]
+}
+
+/// Joins that keep or leave out what has no partner.
+fn joins(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let (left, right) = (pairs.filter(|(_, n)| n % 3 == 0), pairs.filter(|(_, n)| n % 5 == 1));
+    vec![
+        named("semi_join", &left.semi_join(&right), |(word, n)| format!("{word} {n}")),
+        named("anti_join", &left.anti_join(&right), |(word, n)| format!("{word} {n}")),
+        named("full_join", &left.combine(Sum).full_join(&right.combine(Sum)), |(word, sides)| {
+            format!("{word} {sides:?}")
+        }),
+    ]
+}
+
+impl Job for Operations {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let pairs = flow.read(lines(&self.input)).map(|line, out| {
+            let (word, number) = line.split_once(' ').ok_or_else(|| Error::msg("the line is not `WORD NUMBER`"))?;
+            out.emit(word, number.parse::<u64>()?);
+            Ok(())
+        });
+        let results = match self.group.as_str() {
+            "whole" => whole(&pairs),
+            "joins" => joins(&pairs),
+            other => return Err(Error::msg(format!("there is no group {other}"))),
+        };
+        results.iter().enumerate().try_for_each(|(i, result)| result.write(text(format!("{}/{i}", self.output))))
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    windrow::main::<Operations>()
+}
