@@ -2,6 +2,7 @@
 
 mod exact_sum;
 mod exact_total;
+mod fields;
 mod fold;
 mod mean;
 mod rounding;
@@ -11,6 +12,7 @@ mod wide;
 
 pub use exact_sum::ExactSum;
 pub use exact_total::ExactTotal;
+pub use fields::{Each, Of};
 pub use fold::Combiner;
 pub use mean::{Mean, MeanAcc};
 pub use simple::{Count, Max, Min, Number, Sum};

@@ -54,10 +54,11 @@ pub mod testing;
 pub mod usage;
 
 pub use combiner::{
-    Combiner, Count, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Sum, TopK, Wide64, Wide128,
+    Combiner, Count, Each, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Of, Sum, TopK, Wide64, Wide128,
 };
 pub use data::arena::Arena;
 pub use data::datum::list::Scalar;
+pub use data::datum::owned::{Encoded, Owned};
 pub use data::datum::serde::Serde;
 pub use data::datum::{Datum, IntoDatum, Key, Reader};
 pub use data::decode_error::DecodeError;

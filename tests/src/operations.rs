@@ -5,7 +5,7 @@ use windrow::prelude::*;
 /// Applies the operations of a group to lines `WORD NUMBER`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Operations {
-    /// whole or joins
+    /// whole, joins, folds or places
     group: String,
     /// Files with lines `WORD NUMBER`
     #[arg(required = true)]
@@ -56,6 +56,46 @@ fn joins(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
     ]
 }
 
+/// Folds by functions and by field.
+fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let merge =
+        |a: &mut (u64, String), b: (u64, String)| *a = (a.0 + b.0, std::cmp::max(std::mem::take(&mut a.1), b.1));
+    let by_word = pairs.map(|(word, n), out| out.emit(word.len(), (n, word)));
+    vec![
+        named("reduce_by", &pairs.reduce_by(|a, b| a ^ b), |(word, n)| format!("{word} {n}")),
+        named("combine_by", &pairs.combine_by(|n| (n, format!("{n}")), merge), |(word, both)| {
+            format!("{word} {both:?}")
+        }),
+        named("each", &by_word.combine(Each((Sum, Count))), |(length, both)| format!("{length} {both:?}")),
+        named("of", &by_word.combine((Sum.of(|v: (u64, &str)| v.0), Count)), |(length, both)| {
+            format!("{length} {both:?}")
+        }),
+        named("distinct_by", &pairs.distinct_by(|(word, _)| word.len()), |(word, n)| format!("{word} {n}")),
+    ]
+}
+
+/// Operations that depend on where a record lies.
+fn places(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let keyed = pairs.map(|(word, n), out| out.emit((word, n), ()));
+    vec![
+        named("zip_with_index", &pairs.zip_with_index(), |((word, n), i)| format!("{i} {word} {n}")),
+        named("zip_with_index of sums", &pairs.combine(Sum).zip_with_index(), |((word, n), i)| {
+            format!("{i} {word} {n}")
+        }),
+        named("repartition", &pairs.repartition(4), |(word, n)| format!("{word} {n}")),
+        named("sample", &pairs.sample(0.2, 5), |(word, n)| format!("{word} {n}")),
+        named("sample of sums", &pairs.combine(Sum).sample(0.2, 5), |(word, n)| format!("{word} {n}")),
+        named("window", &keyed.window(|word, [(a, ()), (b, ())], out| out.emit(word, b - a)), |(word, n)| {
+            format!("{word} {n}")
+        }),
+        named(
+            "map_partitions",
+            &pairs.partition_by(2).map_partitions(|| Ok(0), |sum, (_, n), _| *sum += n, |sum, out| out.push(sum)),
+            |n| n.to_string(),
+        ),
+    ]
+}
+
 impl Job for Operations {
     fn plan(&self, flow: &Flow) -> Result<()> {
         let pairs = flow.read(lines(&self.input)).map(|line, out| {
@@ -66,6 +106,8 @@ impl Job for Operations {
         let results = match self.group.as_str() {
             "whole" => whole(&pairs),
             "joins" => joins(&pairs),
+            "folds" => folds(&pairs),
+            "places" => places(&pairs),
             other => return Err(Error::msg(format!("there is no group {other}"))),
         };
         results.iter().enumerate().try_for_each(|(i, result)| result.write(text(format!("{}/{i}", self.output))))

@@ -11,6 +11,7 @@ mod int;
 mod laws;
 pub(crate) mod list;
 mod option;
+pub(crate) mod owned;
 mod reverse;
 pub(crate) mod serde;
 mod shown;
@@ -93,6 +94,9 @@ pub trait Datum: Sized + Send + 'static {
     fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
     /// Converts the borrowed form into the owned form.
     fn to_owned(r: Self::Ref<'_>) -> Self;
+
+    /// Lends the borrowed form of an owned value to `f`.
+    fn lend<X>(&self, f: impl FnOnce(Self::Ref<'_>) -> X) -> X;
 
     /// Writes the value in readable form, with everything except plain text escaped. Errors show keys and records in
     /// this form. Writing ends as soon as `out` accepts no more.

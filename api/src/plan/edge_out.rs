@@ -176,6 +176,7 @@ pub(crate) fn reading<R: Datum>(
         label: label.to_string(),
         partitions: Some(partitions),
         deterministic: true,
+        has_places: true,
         demands,
     }
 }

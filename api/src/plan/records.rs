@@ -51,14 +51,15 @@ impl<R: Datum> Records<R> {
         Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
     }
 
-    /// Adds an operation that is a chain of its own to every branch.
+    /// Adds an operation that is a chain of its own to every branch. Its records have no places.
     pub(crate) fn chained<O: Datum, C: Chain<O> + 'static>(
         &self,
         op: Op,
         keeps_keys: bool,
         make: impl Fn(Arc<dyn Chain<R>>) -> C,
     ) -> Records<O> {
-        let branches = self.branches.iter().map(|b| b.then(op.name, Arc::new(make(b.chain.clone()))));
+        let then = |b: &Branch<R>| b.then(op.name, Arc::new(make(b.chain.clone())));
+        let branches = self.branches.iter().map(|b| Branch { has_places: false, ..then(b) });
         Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct TaskCx<'t> {
     pub cancelled: &'t AtomicBool,
     stop: Cell<bool>,
     any_order: Cell<bool>,
+    /// The hash of the key whose records are made, if an operation of the task asks for it.
+    key_hash: Cell<Option<u64>>,
     error: RefCell<Option<TaskError>>,
     /// Set when bytes of an input could not be read.
     lost_input: RefCell<Option<Failure>>,
@@ -67,6 +69,7 @@ impl<'t> TaskCx<'t> {
             cancelled,
             stop: Cell::new(false),
             any_order: Cell::new(false),
+            key_hash: Cell::new(None),
             error: RefCell::new(None),
             lost_input: RefCell::default(),
             failed: RefCell::default(),
@@ -115,6 +118,9 @@ impl<'t> TaskCx<'t> {
     /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
     #[inline(always)]
     pub(crate) fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
+        if self.key_hash.get().is_some() {
+            self.key_hash.set(Some(windrow_engine::hash(key)));
+        }
         self.working_on(AtKey::<K>(key, PhantomData), f)
     }
 
@@ -215,6 +221,15 @@ impl<'t> TaskCx<'t> {
         self.crumbs.place().map(|place| windrow_store::record_place(place.file, place.offset))
     }
 
+    /// Asks for the hash of the key whose records are made; it is `first` until there is one.
+    pub(crate) fn want_key_hash(&self, first: u64) {
+        self.key_hash.set(Some(first));
+    }
+    /// The hash of the key whose records are made, if it was asked for.
+    pub(crate) fn key_hash(&self) -> Option<u64> {
+        self.key_hash.get()
+    }
+
     /// The task's chunk, if it reads files.
     pub(crate) fn chunk(&self) -> Option<&'t Chunk> {
         self.task.inputs.iter().find_map(|i| match i {
@@ -259,6 +274,12 @@ impl<'t> TaskCx<'t> {
     /// made.
     pub(crate) fn take_any_order(&self) {
         self.any_order.set(true);
+    }
+
+    /// Declares that an operation of the task depends on the order of its records, whatever their consumer needs. Called
+    /// before the records are made.
+    pub(crate) fn keep_order(&self) {
+        self.any_order.set(false);
     }
 
     /// Whether records may come in any order.

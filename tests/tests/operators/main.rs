@@ -1,6 +1,8 @@
 //! Every operator equals a model in memory, for any input, chunks, partitions, threads and memory.
 
+mod folds;
 mod joins;
+mod places;
 mod shuffles;
 mod ways;
 mod whole;

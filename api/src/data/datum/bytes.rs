@@ -93,6 +93,9 @@ impl Datum for Vec<u8> {
     fn to_owned(r: &[u8]) -> Vec<u8> {
         r.to_vec()
     }
+    fn lend<X>(&self, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(self)
+    }
     fn show(r: &[u8], out: &mut dyn fmt::Write) -> fmt::Result {
         show(r, out)
     }
@@ -140,6 +143,9 @@ impl<const N: usize> Datum for [u8; N] {
     }
     fn to_owned(r: &[u8; N]) -> [u8; N] {
         *r
+    }
+    fn lend<X>(&self, f: impl FnOnce(&[u8; N]) -> X) -> X {
+        f(self)
     }
     fn show(r: &[u8; N], out: &mut dyn fmt::Write) -> fmt::Result {
         show(r, out)

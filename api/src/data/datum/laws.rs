@@ -17,6 +17,7 @@ fn holds<'r, D: Datum + PartialEq + std::fmt::Debug>(
     for (r, bytes) in [(a, &x), (b, &y)] {
         let back = D::decode::<true>(&mut Reader::new(bytes, &arena)).unwrap();
         prop_assert_eq!(D::to_owned(back), D::to_owned(r));
+        prop_assert_eq!(&D::to_owned(r).lend(|lent| encoded::<D>(lent)), bytes);
         // With bytes after it: they are left over, and decide only between equal values.
         let mut longer = Vec::new();
         D::encode::<false>(r, &mut longer);

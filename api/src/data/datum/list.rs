@@ -37,6 +37,9 @@ impl<T: Scalar> Datum for Vec<T> {
     fn to_owned(r: &[T]) -> Vec<T> {
         r.to_vec()
     }
+    fn lend<X>(&self, f: impl FnOnce(&[T]) -> X) -> X {
+        f(self)
+    }
     fn show(r: &[T], out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("[")?;
         for (i, v) in r.iter().enumerate() {

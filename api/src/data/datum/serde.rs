@@ -73,6 +73,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     fn forms(forms: &mut Forms) {
         forms.add::<T>()
     }
+    fn lend<X>(&self, f: impl FnOnce(&T) -> X) -> X {
+        f(&self.0)
+    }
     fn to_owned(r: &T) -> Self {
         let mut bytes = Vec::new();
         let copied = wire::encode(r, &mut bytes).map_err(|e| e.to_string());

@@ -35,6 +35,9 @@ impl Datum for String {
     fn to_owned(r: &str) -> String {
         r.to_string()
     }
+    fn lend<X>(&self, f: impl FnOnce(&str) -> X) -> X {
+        f(self)
+    }
     fn show(r: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         write!(out, "{r:?}")
     }
