@@ -54,7 +54,8 @@ pub mod testing;
 pub mod usage;
 
 pub use combiner::{
-    Combiner, Count, Each, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Of, Sum, TopK, Wide64, Wide128,
+    ApproxDistinct, Buckets, Combiner, Count, DistinctAcc, Each, ExactSum, ExactTotal, Histogram, HistogramAcc, Max,
+    Mean, MeanAcc, Min, Number, Of, Quantiles, QuantilesAcc, Quantity, Sum, TopK, Wide64, Wide128,
 };
 pub use data::arena::Arena;
 pub use data::datum::list::Scalar;

@@ -1,6 +1,6 @@
 //! The usual imports of a job: `use windrow::prelude::*;`.
 
-pub use crate::combiner::{Combiner, Count, Each, Max, Mean, Min, Sum, TopK};
+pub use crate::combiner::{ApproxDistinct, Combiner, Count, Each, Histogram, Max, Mean, Min, Quantiles, Sum, TopK};
 pub use crate::data::datum::serde::Serde;
 pub use crate::data::emitter::Emitter;
 pub use crate::data::values::Values;

@@ -5,7 +5,7 @@ use windrow::prelude::*;
 /// Applies the operations of a group to lines `WORD NUMBER`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Operations {
-    /// whole, joins, folds or places
+    /// whole, joins, folds, places or sketches
     group: String,
     /// Files with lines `WORD NUMBER`
     #[arg(required = true)]
@@ -96,6 +96,18 @@ fn places(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
     ]
 }
 
+/// Statistics by sketches, of few and of many values.
+fn sketches(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let many = pairs.map(|(word, n), out| (0..40).for_each(|i| out.emit(word.len() % 3, n * i)));
+    vec![
+        named("quantiles", &pairs.combine(Quantiles([0.1, 0.5])), |(word, q)| format!("{word} {q:?}")),
+        named("quantiles of many", &many.combine(Quantiles([0.1, 0.5])), |(key, q)| format!("{key} {q:?}")),
+        named("histogram", &many.combine(Histogram::new([10.0, 100.0])), |(key, counts)| format!("{key} {counts:?}")),
+        named("approx_distinct", &many.combine(ApproxDistinct), |(key, n)| format!("{key} {n}")),
+        named("approx_distinct of all", &many.approx_distinct(), |n| n.to_string()),
+    ]
+}
+
 impl Job for Operations {
     fn plan(&self, flow: &Flow) -> Result<()> {
         let pairs = flow.read(lines(&self.input)).map(|line, out| {
@@ -108,6 +120,7 @@ impl Job for Operations {
             "joins" => joins(&pairs),
             "folds" => folds(&pairs),
             "places" => places(&pairs),
+            "sketches" => sketches(&pairs),
             other => return Err(Error::msg(format!("there is no group {other}"))),
         };
         results.iter().enumerate().try_for_each(|(i, result)| result.write(text(format!("{}/{i}", self.output))))

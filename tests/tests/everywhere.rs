@@ -74,7 +74,7 @@ fn flags_without_effect_are_named_with_an_alternative() {
 }
 
 /// The groups of `tests/src/operations.rs`.
-const OPERATIONS: [&str; 4] = ["whole", "joins", "folds", "places"];
+const OPERATIONS: [&str; 5] = ["whole", "joins", "folds", "places", "sketches"];
 
 #[test]
 fn operations_write_the_same_bytes_on_a_cluster() {

@@ -1,7 +1,10 @@
 //! Combiners over the fields of a value.
 
+use super::approx_distinct::ApproxDistinct;
 use super::fold::{Combiner, part, put_part};
+use super::histogram::Histogram;
 use super::mean::Mean;
+use super::quantiles::Quantiles;
 use super::simple::{Count, Max, Min, Sum};
 use super::top_k::TopK;
 use crate::data::datum::{Datum, IntoDatum};
@@ -65,7 +68,16 @@ fields!(A C a 0, B D b 1);
 fields!(A C a 0, B D b 1, E F e 2);
 fields!(A C a 0, B D b 1, E F e 2, G H g 3);
 
-/// A combiner over what a function computes from each value: made by `of`, as in `Sum.of(|v: (u64, i64)| v.0)`.
+/// A combiner over what a function computes from each value; made by the method `of` of combiners.
+///
+/// ```
+/// use windrow::prelude::*;
+/// fn stats(pairs: &Pairs<String, (String, u64)>) -> Pairs<String, (u64, u64)> {
+///     pairs.combine((Sum.of(|v: (&str, u64)| v.1), Max.of(|v: (&str, u64)| v.0.len())))
+/// }
+/// # let got = windrow::testing::run(["ab", "a"], |l| stats(&l.map(|l, out| out.emit("k", (l, 3u64)))));
+/// # assert_eq!(got.unwrap(), [("k".to_string(), (6, 2))]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Of<C, F> {
     combiner: C,
@@ -79,27 +91,21 @@ impl<C, F> Of<C, F> {
     }
 }
 
+/// What `of` means for a combiner.
 macro_rules! of {
-    ($($t:ty),*) => {$(
-        impl $t {
+    ($([$($generic:tt)*] $t:ty;)*) => {$(
+        impl<$($generic)*> $t {
             /// This combiner over what `f` computes from each value. The type of the value must be written, as record
-            /// functions get it.
-            ///
-            /// ```
-            /// use windrow::prelude::*;
-            /// fn stats(pairs: &Pairs<String, (String, u64)>) -> Pairs<String, (u64, u64)> {
-            ///     pairs.combine((Sum.of(|v: (&str, u64)| v.1), Max.of(|v: (&str, u64)| v.0.len())))
-            /// }
-            /// # let got = windrow::testing::run(["ab", "a"], |l| stats(&l.map(|l, out| out.emit("k", (l, 3u64)))));
-            /// # assert_eq!(got.unwrap(), [("k".to_string(), (6, 2))]);
-            /// ```
+            /// functions get it: `Sum.of(|v: (&str, u64)| v.1)`. See [`Of`].
             pub fn of<F>(self, f: F) -> Of<Self, F> {
                 Of::new(self, f)
             }
         }
     )*};
 }
-of!(Sum, Min, Max, Count, Mean, TopK);
+of! {
+    [] Sum; [] Min; [] Max; [] Count; [] Mean; [] TopK; [] ApproxDistinct; [] Histogram; [const N: usize] Quantiles<N>;
+}
 
 impl<V: Datum, T: IntoDatum, C: Combiner<T::Datum>, F> Combiner<V> for Of<C, F>
 where

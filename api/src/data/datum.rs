@@ -5,6 +5,7 @@
 //! two values are equal exactly if their bytes are. The engine sees only those bytes.
 
 mod bytes;
+mod character;
 mod float;
 mod int;
 #[cfg(test)]
@@ -73,7 +74,7 @@ impl<'a> Reader<'a> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a record type",
     label = "not a record type",
-    note = "record types: integers, floats, bool, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors of numbers, `Option`, `Reverse`, tuples of those, and `Serde<T>` for any serde type"
+    note = "record types: integers, floats, bool, char, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, and `Serde<T>` for any serde type"
 )]
 pub trait Datum: Sized + Send + 'static {
     /// The borrowed form that user functions get.
@@ -130,7 +131,7 @@ pub trait Datum: Sized + Send + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a key",
-    note = "keys: integers, floats (NaN sorts last), bool, `String`, `Vec<u8>`, `[u8; N]`, vectors of numbers, `Option`, `Reverse`, and tuples of those"
+    note = "keys: integers, floats (NaN sorts last), bool, char, `String`, `Vec<u8>`, `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, and tuples of those"
 )]
 pub trait Key: Datum {}
 
@@ -139,7 +140,7 @@ pub trait Key: Datum {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be emitted",
     label = "cannot be emitted",
-    note = "emit numbers, `&str` or `String`, `&[u8]` or `Vec<u8>`, `&[u8; N]`, slices of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
+    note = "emit numbers, `char`, `&str`, `String`, `Box<str>`, `Arc<str>` or `Cow<str>`, the same of bytes, `&[u8; N]`, slices and arrays of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
 )]
 pub trait IntoDatum {
     /// The family of the emitted type.

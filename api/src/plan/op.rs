@@ -1,5 +1,6 @@
 //! The operations, one file each.
 
+mod approx_distinct;
 mod cogroup;
 mod collect;
 mod combine;

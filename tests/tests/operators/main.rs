@@ -4,5 +4,6 @@ mod folds;
 mod joins;
 mod places;
 mod shuffles;
+mod sketches;
 mod ways;
 mod whole;

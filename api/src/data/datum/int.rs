@@ -90,6 +90,13 @@ impl IntoDatum for bool {
     }
 }
 
+impl IntoDatum for &bool {
+    type Datum = bool;
+    fn with<X>(self, f: impl FnOnce(bool) -> X) -> X {
+        f(*self)
+    }
+}
+
 impl Datum for () {
     type Ref<'a> = ();
     const BORROWS: bool = false;

@@ -5,6 +5,8 @@ use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// Converts bytes to a string. Most strings are short and ASCII, and checking for ASCII is cheaper than checking for
 /// UTF-8.
@@ -57,4 +59,5 @@ macro_rules! into_text {
         }
     )*};
 }
-into_text!(&str, String, &String, Cow<'_, str>, &&str);
+into_text!(&str, String, &String, Cow<'_, str>, &&str, &Cow<'_, str>);
+into_text!(Box<str>, &Box<str>, Rc<str>, &Rc<str>, Arc<str>, &Arc<str>);

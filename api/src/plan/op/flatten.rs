@@ -37,6 +37,13 @@ impl<T: Scalar> Nested for Vec<T> {
     }
 }
 
+impl<T: Scalar, const N: usize> Nested for [T; N] {
+    type Item = T;
+    fn each(r: &[T; N], f: impl FnMut(T)) {
+        r.iter().copied().for_each(f)
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + Send + 'static> Nested for Serde<Vec<T>> {
     type Item = Serde<T>;
     fn each(r: &Vec<T>, f: impl FnMut(&T)) {
