@@ -60,7 +60,7 @@ pub use combiner::{
 pub use data::arena::Arena;
 pub use data::datum::list::Scalar;
 pub use data::datum::owned::{Encoded, Owned};
-pub use data::datum::serde::Serde;
+pub use data::datum::serde::{Serde, SerdeRef};
 pub use data::datum::{Datum, IntoDatum, Key, Reader};
 pub use data::decode_error::DecodeError;
 pub use data::emitter::Emitter;

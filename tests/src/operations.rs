@@ -83,6 +83,9 @@ fn places(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
             format!("{i} {word} {n}")
         }),
         named("repartition", &pairs.repartition(4), |(word, n)| format!("{word} {n}")),
+        named("partition_with", &pairs.partition_with(3, |word| word.len() as u32 % 3), |(word, n)| {
+            format!("{word} {n}")
+        }),
         named("sample", &pairs.sample(0.2, 5), |(word, n)| format!("{word} {n}")),
         named("sample of sums", &pairs.combine(Sum).sample(0.2, 5), |(word, n)| format!("{word} {n}")),
         named("window", &keyed.window(|word, [(a, ()), (b, ())], out| out.emit(word, b - a)), |(word, n)| {

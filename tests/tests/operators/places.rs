@@ -44,6 +44,20 @@ proptest! {
     }
 
     #[test]
+    fn partition_with_puts_keys_where_the_function_says(pairs in pairs(), way in way(), n in 1u32..5) {
+        let place = move |k: &str| k.len() as u32 % n;
+        let got = run(&pairs, &way, |p| partitions(&p.partition_with(n, place)));
+        let sorted = by_key(pairs.clone());
+        let text = |of: u32| {
+            let own = sorted.iter().filter(|(k, _)| place(k) == of);
+            own.map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(",")
+        };
+        prop_assert_eq!(got, (0..n).map(text).collect::<Vec<_>>());
+        let sums = run(&pairs, &way, |p| p.partition_with(n, place).combine(Sum));
+        prop_assert_eq!(by_key(sums), by_key(run(&pairs, &way, |p| p.combine(Sum))));
+    }
+
+    #[test]
     fn map_partitions_opens_and_closes_once_for_a_task(pairs in pairs(), way in way()) {
         // A single partition is a single task.
         let one = Way { partitions: Some(1), ..way.clone() };
@@ -117,6 +131,19 @@ fn map_partitions_fails_with_the_error_of_a_function() {
         assert!(message.contains(&format!("no service {at}")) && message.contains("`map_partitions` at"), "{message}");
     }
     assert_eq!(run(3).unwrap(), ["a"]);
+}
+
+#[test]
+fn partition_with_refuses_a_partition_that_does_not_exist() {
+    let partitioned = |n: u32| {
+        windrow::testing::run(["aa"], |lines| {
+            lines.map(|l, out| out.emit(l, ())).partition_with(n, |k| k.len() as u32).keys()
+        })
+    };
+    let message = partitioned(2).unwrap_err().to_string();
+    assert!(message.contains("the partition 2 of a key is none of 2 (in `partition_with` at"), "{message}");
+    assert_eq!(partitioned(3).unwrap(), ["aa"]);
+    assert_eq!(partitioned(0).unwrap_err().code(), windrow::Code::PlanInvalid);
 }
 
 #[test]

@@ -93,6 +93,36 @@ fn written<T: Serialize + DeserializeOwned + 'static>(value: &T, out: &mut Vec<u
     }
 }
 
+/// A borrowed value, which is emitted as a [`Serde`] without a copy; made by [`Serde::of`].
+#[derive(Clone, Copy, Debug)]
+pub struct SerdeRef<'a, T>(&'a T);
+
+impl<T> Serde<T> {
+    /// Emits a borrowed value: `out.emit(key, Serde::of(&visit))`.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn twice(lists: &Records<Serde<Vec<u8>>>) -> Records<Serde<Vec<u8>>> {
+    ///     lists.map(|list, out| {
+    ///         out.push(Serde::of(list));
+    ///         out.push(Serde::of(list))
+    ///     })
+    /// }
+    /// # let got = windrow::testing::run(["a"], |lines| twice(&lines.map(|l, out| out.push(Serde(l.as_bytes().to_vec())))));
+    /// # assert_eq!(got.unwrap(), [Serde(b"a".to_vec()), Serde(b"a".to_vec())]);
+    /// ```
+    pub fn of(value: &T) -> SerdeRef<'_, T> {
+        SerdeRef(value)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> IntoDatum for SerdeRef<'_, T> {
+    type Datum = Serde<T>;
+    fn with<X>(self, f: impl FnOnce(&T) -> X) -> X {
+        f(self.0)
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + Send + 'static> IntoDatum for Serde<T> {
     type Datum = Serde<T>;
     fn with<X>(self, f: impl FnOnce(&T) -> X) -> X {
