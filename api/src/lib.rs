@@ -81,6 +81,7 @@ pub use run::program::{Program, main};
 pub use run::session::Session;
 pub use sink::{Appender, Compression, FieldWriter, Fields, Sink};
 pub use source::{Block, Framing, RecordSink, Source};
+pub use windrow_derive::Datum;
 pub use windrow_model::{Code, Escape, Failure, JobOptions, JobState, JobStatus, path_text, text_path};
 
 /// The snippets of the guide are compiled, and run.

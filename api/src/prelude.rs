@@ -16,3 +16,4 @@ pub use crate::sink::{csv_sink, fixed_sink, jsonl_sink, text, tsv};
 pub use crate::source::{bytes_lines, csv, fixed, jsonl, lines, whole_files};
 pub use serde::{Deserialize, Serialize};
 pub use std::cmp::Reverse;
+pub use windrow_derive::Datum;

@@ -56,10 +56,22 @@ fn joins(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
     ]
 }
 
+/// A key that is an enum.
+#[derive(Datum)]
+#[datum(derive(Debug))]
+enum Size {
+    Short(String),
+    Long { length: u64 },
+}
+
 /// Folds by functions and by field.
 fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
     let merge =
         |a: &mut (u64, String), b: (u64, String)| *a = (a.0 + b.0, std::cmp::max(std::mem::take(&mut a.1), b.1));
+    let sizes = pairs.map(|(word, n), out| {
+        let size = if word.len() > 4 { SizeRef::Long { length: word.len() as u64 } } else { SizeRef::Short(word) };
+        out.emit(size, n)
+    });
     let by_word = pairs.map(|(word, n), out| out.emit(word.len(), (n, word)));
     vec![
         named("reduce_by", &pairs.reduce_by(|a, b| a ^ b), |(word, n)| format!("{word} {n}")),
@@ -70,6 +82,7 @@ fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
         named("of", &by_word.combine((Sum.of(|v: (u64, &str)| v.0), Count)), |(length, both)| {
             format!("{length} {both:?}")
         }),
+        named("derived", &sizes.combine(Sum), |(size, n)| format!("{size:?} {n}")),
         named("distinct_by", &pairs.distinct_by(|(word, _)| word.len()), |(word, n)| format!("{word} {n}")),
     ]
 }

@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a record type",
     label = "not a record type",
-    note = "record types: integers, floats, bool, char, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, and `Serde<T>` for any serde type"
+    note = "record types: integers, floats, bool, char, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, structs and enums with `#[derive(Datum)]`, and `Serde<T>` for any serde type"
 )]
 pub trait Datum: Sized + Send + 'static {
     /// The borrowed form that user functions get.
@@ -131,7 +131,7 @@ pub trait Datum: Sized + Send + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a key",
-    note = "keys: integers, floats (NaN sorts last), bool, char, `String`, `Vec<u8>`, `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, and tuples of those"
+    note = "keys: integers, floats (NaN sorts last), bool, char, `String`, `Vec<u8>`, `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, and structs and enums of those with `#[derive(Datum)]`"
 )]
 pub trait Key: Datum {}
 
