@@ -36,7 +36,7 @@ pub struct EdgeSpec {
     /// Codec of the file and of spilled blocks.
     pub codec: Codec,
     /// The memory that the edge may use a part of. On top come one record, and for each partition 90 bytes, or a few
-    /// hundred if there are less than 8,000.
+    /// hundred if there are less than 5,000.
     pub share: Share,
     /// Whether the order of the pairs does not follow from the task's input. Digests are then independent of the order.
     pub any_order: bool,

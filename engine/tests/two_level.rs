@@ -15,8 +15,8 @@ use windrow_format::shuffle::{SegmentReader, read_index};
 
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// Partitions from which on the least memory needs two levels, and as many as a proptest can afford.
-const PARTITIONS: [u32; 2] = [2_001, 6_000];
+/// Fewest and most partitions for which it depends on memory whether there are two levels.
+const PARTITIONS: [u32; 2] = [2_001, 4_999];
 /// Enough for an open block of each partition.
 const ONE_LEVEL: usize = 256 << 20;
 /// Too little for that: with spills, and with enough for all records.
@@ -186,6 +186,23 @@ fn combined_edge_with_room_for_its_table_writes_the_same_bytes() {
         let expected = combined(&pairs, 3_000, codec, ONE_LEVEL);
         assert!(combined(&pairs, 3_000, codec, 40 << 20) == expected, "{codec:?}");
         assert_eq!(expected.values().map(|(pairs, _)| pairs.len()).sum::<usize>(), 5_000);
+    }
+}
+
+/// Groups go to the file one after the other without a spill.
+#[test]
+fn large_output_of_two_levels_is_written_group_by_group() {
+    let key = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec();
+    let pairs: Vec<Pair> = (0..40_000u64).map(|n| (key(n), vec![n as u8; 100])).collect();
+    for codec in [Codec::None, Codec::Lz4] {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = spec(folder.path(), Partitioning::Hash(3_000), codec, 30 << 20);
+        let mut edge = PlainEdge::new(spec.clone());
+        pairs.iter().for_each(|(key, value)| edge.push(key, value).unwrap());
+        let result = edge.finish().unwrap();
+        assert_eq!((result.runs, result.spilled_bytes), (0, 0));
+        let expected = plain(&pairs, &spec.partitioning, codec, ONE_LEVEL, false);
+        assert!(read(&spec, &result) == expected, "{codec:?}");
     }
 }
 

@@ -30,7 +30,9 @@ use windrow_format::shuffle::BlockFile;
 const ONE_LEVEL: usize = 2_000;
 /// From this many partitions on two steps are faster with any memory: nearly every record of one step goes to a page and
 /// a cache line that were last used thousands of records ago (`docs/PERFORMANCE.md`).
-const TWO_LEVELS: usize = 8_000;
+const TWO_LEVELS: usize = 5_000;
+/// Outputs of this many bytes are written group by group.
+const GROUPWISE: usize = 2 << 20;
 /// Set in the number of a partition if the next record belongs to it and has no number of its own.
 const LARGE: u16 = 1 << 15;
 /// Bytes of the number before a key.
@@ -54,7 +56,7 @@ pub(super) struct TwoLevel {
 
 /// The outcome of the fine step.
 pub(super) enum Scattered {
-    /// All blocks, by partition, for an output that fits into memory.
+    /// All blocks, by partition, of an output that is small, or may stay in memory.
     Blocks(BlockLog),
     /// They are in the file.
     File(EdgeResult),
@@ -84,8 +86,9 @@ impl TwoLevel {
         self.coarse.push_to(group, &self.key, value)
     }
 
-    /// The fine step. An output that was spilled goes straight to its file, group by group; `digest`, if given, replaces
-    /// the digest of each segment's records.
+    /// The fine step. An output that is large or was spilled, and is not for memory, goes straight to its file, group by
+    /// group, so that the memory of one group serves the next; `digest`, if given, replaces the digest of each segment's
+    /// records.
     pub(super) fn scatter(mut self, spec: &EdgeSpec, digest: Option<u32>) -> Result<Scattered> {
         self.coarse.close_all()?;
         let size = 1usize << self.shift;
@@ -96,7 +99,8 @@ impl TwoLevel {
         let identity = self.coarse.spec.identity;
         let (mut reader, claim) = self.coarse.log.into_reader()?;
         let mut fine = PlainEdge::with(spec.clone(), 0, in_group, claim, reader.memory());
-        let mut file = match runs > 0 {
+        let is_for_memory = spec.in_memory_outputs.is_some() || reader.memory() < GROUPWISE;
+        let mut file = match runs > 0 || !is_for_memory {
             true => Some(BlockFile::create(&spec.file).map_err(EngineError::file(&spec.file))?),
             false => None,
         };
