@@ -18,7 +18,19 @@ pub struct Error(Box<Failure>);
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of the user's code with this message.
+    /// An error of the user's code with this message. It makes errors of what is no `std::error::Error`, too: of a text, or of
+    /// a boxed error.
+    ///
+    /// ```
+    /// use windrow::{Error, Result};
+    /// fn port(text: &str) -> Result<u16> {
+    ///     let (_, port) = text.split_once(':').ok_or("no port").map_err(Error::msg)?;
+    ///     let checked: std::result::Result<u16, Box<dyn std::error::Error>> = port.parse().map_err(Into::into);
+    ///     checked.map_err(Error::msg)
+    /// }
+    /// assert_eq!(port("host:80").unwrap(), 80);
+    /// assert!(port("host").unwrap_err().to_string().contains("no port"));
+    /// ```
     pub fn msg(message: impl fmt::Display) -> Self {
         Error::new(Code::UserError, message.to_string())
     }

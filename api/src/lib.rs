@@ -54,11 +54,13 @@ pub mod testing;
 pub mod usage;
 
 pub use combiner::{
-    Combiner, Count, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Sum, TopK, Wide64, Wide128,
+    ApproxDistinct, Buckets, Combiner, Count, DistinctAcc, Each, ExactSum, ExactTotal, Histogram, HistogramAcc, Max,
+    Mean, MeanAcc, Min, Number, Of, Quantiles, QuantilesAcc, Quantity, Sum, TopK, Wide64, Wide128,
 };
 pub use data::arena::Arena;
 pub use data::datum::list::Scalar;
-pub use data::datum::serde::Serde;
+pub use data::datum::owned::{Encoded, Owned};
+pub use data::datum::serde::{Serde, SerdeRef};
 pub use data::datum::{Datum, IntoDatum, Key, Reader};
 pub use data::decode_error::DecodeError;
 pub use data::emitter::Emitter;
@@ -70,6 +72,7 @@ pub use parts::parts;
 pub use plan::counter::Counter;
 pub use plan::flow::Flow;
 pub use plan::job::Job;
+pub use plan::op::Nested;
 pub use plan::records::{Pairs, Records};
 pub use plan::side::Side;
 pub use run::finished::Finished;
@@ -78,6 +81,7 @@ pub use run::program::{Program, main};
 pub use run::session::Session;
 pub use sink::{Appender, Compression, FieldWriter, Fields, Sink};
 pub use source::{Block, Framing, RecordSink, Source};
+pub use windrow_derive::Datum;
 pub use windrow_model::{Code, Escape, Failure, JobOptions, JobState, JobStatus, path_text, text_path};
 
 /// The snippets of the guide are compiled, and run.

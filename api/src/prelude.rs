@@ -1,6 +1,6 @@
 //! The usual imports of a job: `use windrow::prelude::*;`.
 
-pub use crate::combiner::{Combiner, Count, Max, Mean, Min, Sum, TopK};
+pub use crate::combiner::{ApproxDistinct, Combiner, Count, Each, Histogram, Max, Mean, Min, Quantiles, Sum, TopK};
 pub use crate::data::datum::serde::Serde;
 pub use crate::data::emitter::Emitter;
 pub use crate::data::values::Values;
@@ -16,3 +16,4 @@ pub use crate::sink::{csv_sink, fixed_sink, jsonl_sink, text, tsv};
 pub use crate::source::{bytes_lines, csv, fixed, jsonl, lines, whole_files};
 pub use serde::{Deserialize, Serialize};
 pub use std::cmp::Reverse;
+pub use windrow_derive::Datum;

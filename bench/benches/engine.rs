@@ -5,8 +5,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::Path;
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Lookup, Partitioning,
-    PlainEdge, Share, open_concat, open_sorted,
+    Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Lookup, Memory,
+    Partitioning, PlainEdge, Share, open_concat, open_sorted,
 };
 
 const PAIRS: u64 = 1_000_000;
@@ -76,6 +76,28 @@ fn scatter(c: &mut Criterion) {
                 black_box(edge.finish().expect("a file"))
             })
         });
+    }
+}
+
+/// Records of 98 bytes to as many partitions as a job of up to 100 TB has, with the recycled memory of a process.
+fn scatter_widely(c: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut group = c.benchmark_group("scatter, 98 bytes a pair");
+    group.throughput(Throughput::Elements(PAIRS)).sample_size(10);
+    let keys: Vec<[u8; 8]> = (0..PAIRS).map(|n| mixed(n).to_be_bytes()).collect();
+    for (memory, name) in [(8usize << 30, ""), (128 << 20, ", spilled")] {
+        let memory = Memory::of_process(memory as u64, 1);
+        for partitions in [600, 2_000, 4_999, 5_000, 20_000, 414_187] {
+            group.bench_function(format!("{partitions} partitions{name}"), |b| {
+                b.iter(|| {
+                    let partitioning = Partitioning::Hash(partitions);
+                    let spec = spec(folder.path(), Codec::None, "out");
+                    let mut edge = PlainEdge::new(EdgeSpec { partitioning, share: memory.begin(2), ..spec });
+                    keys.iter().for_each(|key| edge.push(key, &[7; 90]).expect("a pair"));
+                    black_box(edge.finish().expect("a file"))
+                })
+            });
+        }
     }
 }
 
@@ -182,5 +204,5 @@ fn checksum(c: &mut Criterion) {
     group.bench_function("crc32c of 1 MiB", |b| b.iter(|| windrow_format::checksum::crc32c(black_box(&block))));
 }
 
-criterion_group!(benches, combine, scatter, read, sort_beyond_memory, checksum);
+criterion_group!(benches, combine, scatter, scatter_widely, read, sort_beyond_memory, checksum);
 criterion_main!(benches);

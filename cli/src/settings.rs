@@ -50,7 +50,7 @@ section! {
         skip_bad_records: u64,
         backup_attempts: bool,
         compression: InputCompression,
-        partitions: Count<1_000_000>,
+        partitions: Count<{ windrow_model::Partitions::MAX }>,
         chunk_size: Text<ByteSize>,
     }
 }

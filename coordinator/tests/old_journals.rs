@@ -95,7 +95,8 @@ fn spec() -> JobSpec {
 
 fn split() -> RestoredSplit {
     let chunks = vec![Chunk { part: 4, ..Default::default() }];
-    RestoredSplit { epoch: Epoch(7), input_bytes: 11, stages: vec![StageChunks { stage: StageId(0), chunks }] }
+    let stages = vec![StageChunks { stage: StageId(0), chunks }];
+    RestoredSplit { epoch: Epoch(7), input_bytes: 11, auto_partitions: 1, stages }
 }
 
 fn published() -> PublishedTask {

@@ -2,8 +2,9 @@
 //!
 //! There are two kinds: [`PlainEdge`] keeps every pair, [`CombinedEdge`] folds pairs of equal keys. Neither sorts:
 //! pairs go to the open block of their partition, full blocks are kept until the end or spilled, and the file holds
-//! them partition by partition. The reader of an edge sees a whole partition at once, and sorts, folds or looks up as
-//! it needs.
+//! them partition by partition. With thousands of partitions, or little memory, pairs go to groups of partitions first
+//! (`plain/two_level.rs`). The reader of an edge sees a whole partition at once, and sorts, folds or looks up as it
+//! needs.
 
 mod combined;
 mod log;
@@ -35,7 +36,8 @@ pub struct EdgeSpec {
     pub partitioning: Partitioning,
     /// Codec of the file and of spilled blocks.
     pub codec: Codec,
-    /// The memory that the edge may use a part of. One record and a few hundred bytes for each partition come on top.
+    /// The memory that the edge may use a part of. On top come one record, and for each partition 90 bytes, or a few
+    /// hundred if there are less than 5,000.
     pub share: Share,
     /// Whether the order of the pairs does not follow from the task's input. Digests are then independent of the order.
     pub any_order: bool,

@@ -8,6 +8,7 @@ use crate::error::{EngineError, Result};
 use crate::recycle;
 use crate::torn::{self, Watched};
 use memmap2::{Advice, Mmap};
+use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
 use windrow_format::regular_file;
@@ -38,8 +39,23 @@ impl MappedFile {
         MappedFile::map(path, |_| None)
     }
 
+    /// Maps a file of this process that has no name, for reads in any order; `path` is the one that it had. It must not be written
+    /// to while the mapping exists.
+    pub(crate) fn of_unlinked(file: &File, path: &Path) -> Result<MappedFile> {
+        MappedFile::map_open(file, path, Advice::Random, torn::watch)
+    }
+
     fn map(path: &Path, watch: impl FnOnce(&[u8]) -> Option<Watched>) -> Result<MappedFile> {
         let file = regular_file::open(path).map_err(EngineError::io("open", path))?;
+        MappedFile::map_open(&file, path, Advice::Sequential, watch)
+    }
+
+    fn map_open(
+        file: &File,
+        path: &Path,
+        advice: Advice,
+        watch: impl FnOnce(&[u8]) -> Option<Watched>,
+    ) -> Result<MappedFile> {
         let length = file.metadata().map_err(EngineError::io("read the length of", path))?.len();
         if length == 0 {
             // An empty file cannot be mapped.
@@ -49,9 +65,9 @@ impl MappedFile {
         // changes nevertheless, it yields arbitrary bytes, which every reader treats as untrusted (a reader of a
         // segment verifies them again after their use, a reader of an input compares the file's identity), or zeros
         // where it has become shorter (`torn.rs`).
-        let map = unsafe { Mmap::map(&file) }.map_err(EngineError::io("map", path))?;
+        let map = unsafe { Mmap::map(file) }.map_err(EngineError::io("map", path))?;
         // Only a hint: a kernel without it reads ahead less.
-        let _ = map.advise(Advice::Sequential);
+        let _ = map.advise(advice);
         Ok(MappedFile(Bytes::Map(watch(&map), map)))
     }
 

@@ -88,6 +88,7 @@ fn next(state: &mut u64) -> u64 {
 #[test]
 fn private_memory_stays_within_the_budget() {
     fifty_times_the_budget();
+    partitions_beyond_the_budget();
     one_task_of_two_has_most_of_it();
     two_greedy_tasks_share_it();
     huge_records_are_not_held();
@@ -208,6 +209,33 @@ fn fifty_times_the_budget() {
     plain_edges(folder.path(), &mut state);
     combined_edges(folder.path(), &mut state);
     groups(folder.path());
+}
+
+/// An open block for each of 100,000 partitions would take 100 MiB. The list of segments and the index of the file take
+/// 90 bytes for each of them.
+fn partitions_beyond_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    for codec in [Codec::Lz4, Codec::None] {
+        let mut watch = watch();
+        let spec = EdgeSpec { partitioning: Partitioning::Hash(100_000), ..spec(folder.path(), codec) };
+        let mut edge = PlainEdge::new(spec.clone());
+        let mut state = 5;
+        let records = 20 * BUDGET as u64 / 108;
+        for n in 0..records {
+            edge.push(&next(&mut state).to_be_bytes(), &[n as u8; 100]).unwrap();
+            if n % 4096 == 0 {
+                watch.look();
+            }
+        }
+        let mut result = None;
+        let peak = watched(|| result = Some(edge.finish().unwrap()));
+        let result = result.unwrap();
+        assert!(result.runs > 0);
+        assert_eq!(result.segments.iter().map(|s| s.records).sum::<u64>(), records);
+        watch.peak = watch.peak.max(peak);
+        drop(result);
+        watch.check("partitions beyond the budget");
+    }
 }
 
 fn plain_edges(folder: &Path, state: &mut u64) {

@@ -85,9 +85,13 @@ impl ManifestError {
     }
 }
 
-/// A manifest entry for a part file.
+/// A manifest entry for a part file of an output with at most 100,000 of them.
 pub fn part(index: u32, suffix: &str, bytes: u64, records: u64, crc32c: u32) -> Part {
-    Part { name: names::part(index, suffix), bytes, records, crc32c: format!("{crc32c:08x}") }
+    named(names::part(index, 0, suffix), bytes, records, crc32c)
+}
+
+fn named(name: String, bytes: u64, records: u64, crc32c: u32) -> Part {
+    Part { name, bytes, records, crc32c: format!("{crc32c:08x}") }
 }
 
 /// The manifest of a job's output. Its sums are computed from the parts.
@@ -114,7 +118,10 @@ pub fn of_output(job: JobId, name: &str, index: u32, sink: &SinkSpec, parts: &[S
     if let Some((gap, _)) = (0u32..).zip(&own).find(|(i, p)| p.task != *i) {
         return Err(gap);
     }
-    let listed = own.iter().map(|p| part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum));
+    let listed = own.iter().map(|p| {
+        let name = names::part(p.task, own.len(), &sink.suffix);
+        named(name, p.part.bytes, p.part.records, p.part.checksum)
+    });
     let manifest = build(job, name, &sink.format, listed.collect());
     Ok(Sealed { manifest, winners: own.iter().map(|p| p.attempt).collect() })
 }

@@ -25,9 +25,18 @@ const TRASH: &str = ".windrow-trash-";
 /// Most bytes of a name on local file systems.
 const NAME_BYTES_MAX: usize = 255;
 
-/// `part-00007.gz`. Names sort bytewise in part order up to 100,000 parts; beyond that the manifest has the order.
-pub fn part(index: u32, suffix: &str) -> String {
-    format!("{PART}{index:05}{suffix}")
+/// Least number of digits in the names of numbered files.
+const DIGITS_MIN: usize = 5;
+
+/// A number below `count` with so many digits that such numbers sort bytewise: five, or more if `count` is above 100,000.
+pub fn numbered(number: u32, count: usize) -> String {
+    let digits = count.saturating_sub(1).checked_ilog10().map_or(1, |log| log as usize + 1).max(DIGITS_MIN);
+    format!("{number:0digits$}")
+}
+
+/// The name of a part in an output of `parts` parts: `part-00007.gz`. Names sort bytewise in the order of the parts.
+pub fn part(index: u32, parts: usize, suffix: &str) -> String {
+    format!("{PART}{}{suffix}", numbered(index, parts))
 }
 
 /// In an output: the records that were set aside, as JSON lines. Absent if there are none.
@@ -38,16 +47,19 @@ pub const PARTS: &str = "_parts";
 
 /// File name in [`PARTS`] of a part of this attempt; unique to the attempt.
 pub fn attempt_part(attempt: &AttemptId, suffix: &str) -> String {
-    format!("{}.{}", part(attempt.task.index, suffix), attempt_folder(attempt))
+    // How many there will be is not known where a part is staged.
+    format!("{}.{}", part(attempt.task.index, 0, suffix), attempt_folder(attempt))
 }
 
-/// Index and suffix of a part file name.
+/// Index and suffix of a part file name. In outputs of earlier releases, numbers from 100,000 on have more digits than
+/// others.
 pub fn parse_part(name: &str) -> Option<(u32, &str)> {
     let rest = name.strip_prefix(PART)?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let (number, suffix) = rest.split_at(digits);
     let index = number.parse().ok()?;
-    (part(index, suffix) == name).then_some((index, suffix))
+    // A suffix with a slash could lead out of the folder.
+    (digits >= DIGITS_MIN && !suffix.contains('/')).then_some((index, suffix))
 }
 
 /// The hidden folder beside an output in which a job collects its parts: `.NAME.windrow-job-…`.
@@ -161,14 +173,25 @@ mod tests {
 
     #[test]
     fn part_names_read_back_and_sort() {
-        for (index, suffix) in [(0, ""), (7, ".gz"), (99_999, ""), (123_456, ".tsv")] {
-            assert_eq!(parse_part(&part(index, suffix)), Some((index, suffix)));
+        for parts in [1, 100_000, 100_001, 1_000_000] {
+            for (index, suffix) in [(0, ""), (7, ".gz"), (99_999, ""), (123_456, ".tsv")] {
+                assert_eq!(parse_part(&part(index, parts, suffix)), Some((index, suffix)));
+            }
+            assert!((0..parts as u32 - 1).all(|i| part(i, parts, "") < part(i + 1, parts, "")), "{parts}");
         }
-        assert_eq!(part(0, ""), "part-00000");
-        for foreign in ["part-", "part-0", "part-000001", "part-x", "Part-00000", "part-+0001", "part-99999999999"] {
+        assert_eq!([1, 100_000, 100_001].map(|parts| part(0, parts, "")), ["part-00000", "part-00000", "part-000000"]);
+        for foreign in [
+            "part-",
+            "part-0",
+            "part-0001",
+            "part-x",
+            "Part-00000",
+            "part-+0001",
+            "part-99999999999",
+            "part-00000/../x",
+        ] {
             assert_eq!(parse_part(foreign), None, "{foreign}");
         }
-        assert!((0..9_999).all(|i| part(i, "") < part(i + 1, "")));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::Path;
 use windrow_format::checksum::crc32c;
 use windrow_format::durable::Durability::NoSync;
 use windrow_format::manifest::{self, ManifestError};
-use windrow_model::{JobId, Manifest};
+use windrow_model::{
+    AttemptId, Epoch, Framing, Incarnation, JobId, Manifest, PartReport, SinkSpec, StageId, StagedPart, TaskId,
+};
 
 fn output(folder: &Path) -> Manifest {
     let contents: [&[u8]; 3] = [b"a\t1\n", b"", b"b\t2\nc\t3\n"];
@@ -63,4 +65,30 @@ fn part_name_cannot_leave_the_folder() {
     let text = fs::read_to_string(dir.path().join("_SUCCESS")).unwrap();
     fs::write(dir.path().join("_SUCCESS"), text.replace("part-00000", "../part-00000")).unwrap();
     assert!(matches!(manifest::read(dir.path()), Err(ManifestError::Malformed { .. })));
+}
+
+#[test]
+fn names_of_more_than_100_000_parts_sort_in_their_order() {
+    let job = JobId::from_bytes([1; 16]);
+    let sink = SinkSpec {
+        path: "/out".into(),
+        format: "tsv".into(),
+        suffix: ".gz".into(),
+        framing: Framing::Whole,
+        overwrite: false,
+    };
+    let names = |count: u32| {
+        let staged = (0..count).map(|n| {
+            let task = TaskId { job, stage: StageId(1), index: n };
+            let attempt = AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) };
+            StagedPart { task: n, attempt, part: PartReport { sink: 0, bytes: 1, records: 1, checksum: 1 } }
+        });
+        let sealed = manifest::of_output(job, "job", 0, &sink, &staged.collect::<Vec<_>>()).unwrap();
+        sealed.manifest.parts.into_iter().map(|part| part.name).collect::<Vec<_>>()
+    };
+    for count in [100_000, 100_001] {
+        let names = names(count);
+        assert!(names.len() == count as usize && names.is_sorted(), "{count}");
+    }
+    assert_eq!((&names(2)[1][..], &names(100_001)[1][..]), ("part-00001.gz", "part-000001.gz"));
 }

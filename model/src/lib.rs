@@ -65,8 +65,8 @@ pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use orphans::{Orphan, Orphans, UnjoinedWorker};
 pub use path_text::{path_text, text_path};
 pub use plan::{
-    Collect, Compression, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec, SourceSpec,
-    Stage,
+    Collect, Compression, Input, Order, Output, PartitionCounts, Partitioner, Partitions, Plan, PlanError, Side,
+    SinkSpec, SourceSpec, Stage,
 };
 pub use scrub::ScrubStatus;
 pub use segment::{OutputRef, Segment};

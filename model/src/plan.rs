@@ -2,38 +2,14 @@
 //! binary and parameters, and compares the fingerprint.
 
 mod check;
+mod partitions;
 
 pub use check::PlanError;
+pub use partitions::{PartitionCounts, Partitions};
 
 use crate::framing::Framing;
 use crate::ids::{Digest, Port, StageId};
 use serde::{Deserialize, Serialize};
-
-/// The number of partitions of an edge or a map-only output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Partitions {
-    /// Chosen once per job from the bytes of all its inputs, independent of threads, workers and memory.
-    Auto,
-    /// This number.
-    Count(u32),
-}
-
-impl Partitions {
-    /// Bytes of input for each partition of an `Auto` edge.
-    pub const AUTO_BYTES: u64 = 16 << 20;
-    /// Most partitions of an `Auto` edge.
-    pub const AUTO_MAX: u32 = 2_000;
-    /// Most partitions of any edge.
-    pub const MAX: u32 = 1_000_000;
-
-    /// The number of partitions in a job with `input_bytes` bytes of input.
-    pub fn resolve(self, input_bytes: u64) -> u32 {
-        match self {
-            Partitions::Count(n) => n.max(1),
-            Partitions::Auto => input_bytes.div_ceil(Self::AUTO_BYTES).clamp(1, Self::AUTO_MAX as u64) as u32,
-        }
-    }
-}
 
 /// Assigns records to partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,17 +197,6 @@ impl Plan {
     pub fn output(&self, port: Port) -> &Output {
         &self.stage(port.stage).outputs[port.output as usize]
     }
-    /// How many partitions a stage reads, and so how many tasks it has; `None` for one that reads a source.
-    pub fn partitions_read(&self, stage: &Stage) -> Option<Partitions> {
-        let edge = stage.inputs.iter().find_map(|input| match input {
-            Input::Edge { from } => from.first(),
-            Input::Source(_) | Input::Broadcast { .. } => None,
-        });
-        match self.output(*edge?) {
-            Output::Edge { partitions, .. } => Some(*partitions),
-            Output::Broadcast | Output::Sink { .. } => None,
-        }
-    }
     /// The stages that read an output of `stage`.
     pub fn readers(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
         self.stages
@@ -239,15 +204,5 @@ impl Plan {
             .enumerate()
             .filter(move |(_, s)| s.reads().any(|p| p.stage == stage))
             .map(|(i, _)| StageId(i as u32))
-    }
-    /// Number of tasks of a stage without a source.
-    pub fn partitions(&self, stage: StageId, input_bytes: u64) -> Option<u32> {
-        self.stage(stage).inputs.iter().find_map(|i| match i {
-            Input::Edge { from } => match self.output(*from.first()?) {
-                Output::Edge { partitions, .. } => Some(partitions.resolve(input_bytes)),
-                _ => None,
-            },
-            _ => None,
-        })
     }
 }

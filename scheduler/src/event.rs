@@ -71,6 +71,9 @@ pub struct RestoredSplit {
     /// The epoch in which it was cut. Attempts of earlier epochs read other chunks.
     pub epoch: Epoch,
     pub input_bytes: u64,
+    /// Partitions of `Auto` edges with which the job began: outputs that workers hold have this number, whatever the
+    /// rule of this release.
+    pub auto_partitions: u32,
     pub stages: Vec<StageChunks>,
 }
 

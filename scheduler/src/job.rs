@@ -14,12 +14,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use windrow_model::{
-    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobSpec, JobState, Output, Partitions, Plan,
+    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobSpec, JobState, Output, PartitionCounts, Plan,
     StageId, TaskOutput, Time, WorkerId,
 };
-
-/// The bound of `Plan::check` on partitions, for the number in the job's options.
-pub(crate) const PARTITIONS_MAX: u32 = Partitions::MAX;
 
 /// A job that has not ended.
 pub(crate) struct Job {
@@ -37,6 +34,8 @@ pub(crate) struct Job {
     /// Milliseconds that the job had existed before a restart.
     pub elapsed_before_ms: u64,
     pub input_bytes: u64,
+    /// Partitions of `Auto` edges with which it began before a restart.
+    pub restored_partitions: Option<u32>,
     /// An estimate of the memory of its tasks; 0 while planning.
     pub planned_bytes: u64,
     /// The epoch in which the inputs were cut: attempts of earlier epochs read other chunks.
@@ -101,6 +100,7 @@ impl Job {
             submitted_unix_ms,
             elapsed_before_ms: 0,
             input_bytes: 0,
+            restored_partitions: None,
             planned_bytes: 0,
             split_epoch: Epoch::default(),
             restored: false,
@@ -165,16 +165,18 @@ impl Job {
         self.slots + waiting
     }
 
+    /// The numbers of partitions for inputs of this many bytes.
+    fn counts(&self, input_bytes: u64) -> PartitionCounts {
+        let options = &self.spec.options;
+        PartitionCounts::new(&self.spec.plan, options.partitions.or(self.restored_partitions), input_bytes)
+    }
+
     /// The number of tasks that these inputs make, in all stages.
     pub(crate) fn planned_tasks(&self, input_bytes: u64, found: &[StageChunks]) -> u64 {
         let plan = &self.spec.plan;
-        let auto = self.spec.options.partitions.unwrap_or(Partitions::Auto.resolve(input_bytes));
-        let count = |partitions| match partitions {
-            Partitions::Auto => auto,
-            Partitions::Count(n) => n,
-        };
+        let counts = self.counts(input_bytes);
         found.iter().map(|stage| stage.chunks.len() as u64).sum::<u64>()
-            + plan.stages.iter().filter_map(|s| plan.partitions_read(s)).map(|p| u64::from(count(p))).sum::<u64>()
+            + plan.stages.iter().filter_map(|s| plan.partitions_read(s)).map(|p| u64::from(counts.of(p))).sum::<u64>()
     }
 
     /// Creates the stages and tasks.
@@ -184,12 +186,9 @@ impl Job {
         check_tasks(all)?;
         let kept_bytes = planned_bytes(all, &found);
         let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
+        let counts = self.counts(input_bytes);
+        let count = |partitions| counts.of(partitions);
         let plan = &self.spec.plan;
-        let auto = self.spec.options.partitions.unwrap_or(Partitions::Auto.resolve(input_bytes));
-        let count = |p: Partitions| match p {
-            Partitions::Auto => auto,
-            Partitions::Count(n) => n,
-        };
         let mut readers = readers(plan);
         for (at, stage) in plan.stages.iter().enumerate() {
             let id = StageId(at as u32);

@@ -5,12 +5,12 @@
 
 use crate::action::{Action, Collected};
 use crate::event::StageChunks;
-use crate::job::{Job, PARTITIONS_MAX};
+use crate::job::Job;
 use crate::planned_bytes;
 use crate::planted::{self, Planted};
 use crate::state::{Ended, State};
 use crate::timers::Timer;
-use windrow_model::{Code, Failure, JobId, JobSpec, JobState};
+use windrow_model::{Code, Failure, JobId, JobSpec, JobState, Partitions};
 
 impl State {
     pub(crate) fn handle_submitted(&mut self, spec: Box<JobSpec>, unix_ms: u64) {
@@ -21,8 +21,8 @@ impl State {
         self.submitted += 1;
         let wrong = match (spec.plan.check(), spec.options.partitions) {
             (Err(e), _) => Some(e.to_string()),
-            (Ok(()), Some(n)) if n == 0 || n > PARTITIONS_MAX => {
-                Some(format!("the number of partitions must be from 1 to {PARTITIONS_MAX}, not {n}"))
+            (Ok(()), Some(n)) if n == 0 || n > Partitions::MAX => {
+                Some(format!("the number of partitions must be from 1 to {}, not {n}", Partitions::MAX))
             }
             (Ok(()), _) => None,
         };

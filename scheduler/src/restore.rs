@@ -30,6 +30,7 @@ impl State {
         let mut job = Job::new(restored.spec, self.submitted, self.epoch, self.now, restored.unix_ms);
         job.elapsed_before_ms = restored.elapsed_ms;
         (job.restored, job.held, job.sealed) = (true, true, restored.sealed && !planted::has(Planted::SealForgotten));
+        job.restored_partitions = restored.split.as_ref().map(|split| split.auto_partitions);
         let started = restored.split.map(|split| job.start(split.epoch, split.input_bytes, split.stages));
         if matches!(started, Some(Ok(()))) {
             restored.bad_records.into_iter().for_each(|bad| job.set_aside(bad));

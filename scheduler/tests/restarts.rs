@@ -77,6 +77,26 @@ fn new_jobs_do_not_wait_for_old_workers() {
     assert_eq!(h.take(2, 0, 0).1.attempt.task.job, job_id(2));
 }
 
+/// Outputs of an earlier release have the number of partitions by its rule.
+#[test]
+fn restored_job_keeps_its_number_of_partitions() {
+    let auto = plan(vec![
+        stage("map", vec![source()], vec![edge_of(Partitions::Auto)]),
+        stage("reduce", vec![edge_from(&[(0, 0)])], vec![sink(0)]),
+    ]);
+    let tasks = |partitions: Option<u32>| {
+        let mut job = restored_job(auto.clone(), &[1]);
+        job.spec.options.partitions = partitions;
+        let split = job.split.as_mut().unwrap();
+        (split.input_bytes, split.auto_partitions) = (1_000_000_000_000, partitions.unwrap_or(2_000));
+        let (h, _) = restart(job, &[1]);
+        h.status(1).stages[1].tasks.total
+    };
+    assert_eq!((tasks(None), tasks(Some(5))), (2_000, 5));
+    // The same job by the present rule.
+    assert_eq!(PartitionCounts::new(&auto, None, 1_000_000_000_000).of(Partitions::Auto), 19_224);
+}
+
 /// A job that was submitted and not yet cut is cut again; attempts of the earlier cut are of no use.
 #[test]
 fn attempts_that_read_other_chunks_are_revoked() {

@@ -129,7 +129,13 @@ impl World {
             match action {
                 Action::PlanJob { job } => {
                     let stages: Vec<StageChunks> = vec![chunks(0, maps)];
-                    self.split = Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: stages.clone() });
+                    let stages_of_split = stages.clone();
+                    self.split = Some(RestoredSplit {
+                        epoch: Epoch(1),
+                        input_bytes: 1,
+                        auto_partitions: 1,
+                        stages: stages_of_split,
+                    });
                     self.step(Event::Planned { job, input_bytes: 1, stages });
                 }
                 Action::Assign { worker, task, .. } => {

@@ -23,6 +23,7 @@ pub mod steps;
 pub mod storage_call;
 
 mod bad_inputs;
+mod chunk_size;
 mod input_file;
 mod inputs;
 mod listed_total;

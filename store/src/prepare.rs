@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use windrow_format::durable::Durability;
 use windrow_model::{
-    Chunk, Code, Dataset, JobId, JobOptions, Output, Partitioner, Partitions, Plan, SinkSpec, StageId, total,
+    Chunk, Code, Dataset, JobId, JobOptions, Output, PartitionCounts, Partitioner, Plan, SinkSpec, StageId, total,
 };
 
 /// A job that is ready to run.
@@ -78,15 +78,12 @@ fn cut(
     input_bytes: u64,
     steps: &Steps,
 ) -> Result<Vec<(StageId, Vec<Chunk>)>> {
-    let resolve = |p: Partitions| match (p, options.partitions) {
-        (Partitions::Auto, Some(n)) => n,
-        (p, _) => p.resolve(input_bytes),
-    };
+    let counts = PartitionCounts::new(plan, options.partitions, input_bytes);
     let mut stages = Vec::new();
     for (i, stage) in plan.stages.iter().enumerate() {
         let Some(source) = stage.source() else { continue };
         let parts = stage.outputs.iter().find_map(|o| match o {
-            Output::Edge { partitions, partitioner: Partitioner::InputPart, .. } => Some(resolve(*partitions)),
+            Output::Edge { partitions, partitioner: Partitioner::InputPart, .. } => Some(counts.of(*partitions)),
             _ => None,
         });
         let chunks = split(

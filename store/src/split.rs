@@ -5,6 +5,7 @@
 //! follow from the chunk size within each part. Large files are cut; small ones share a chunk with their neighbours in
 //! input order.
 
+use crate::chunk_size::ChunkSizes;
 use crate::error::{Result, StoreError};
 use crate::identity;
 use crate::input_file::InputFile;
@@ -24,7 +25,7 @@ use windrow_model::{ByteSize, Chunk, Code, Compression, Escape, FileRange, Frami
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SplitOptions {
     /// Exact chunk size in bytes: a cut is made at the next record start after each multiple. If absent, the size
-    /// follows from input and slots.
+    /// follows from input and slots (`chunk_size.rs`).
     pub chunk_bytes: Option<u64>,
     /// Number of tasks that can run at the same time.
     pub slots: u32,
@@ -34,11 +35,6 @@ pub struct SplitOptions {
     pub as_is: bool,
 }
 
-/// Bounds of chosen chunk sizes, in bytes.
-const CHUNK_BYTES_MIN: u64 = 1 << 20;
-const CHUNK_BYTES_MAX: u64 = 256 << 20;
-/// Chunks for each slot, so that a slow task does not leave the other slots without work at the end.
-const CHUNKS_PER_SLOT: u64 = 3;
 /// Most chunks of one source: the planner of the job keeps one task for each.
 const CHUNKS_MAX: usize = 1_000_000;
 /// Most small files in one chunk: keeps the description of a task far below the message limit.
@@ -53,13 +49,12 @@ pub fn input_bytes(files: &[InputFile]) -> u64 {
 /// start to record start. Empty files have no chunks. A file is opened only if a cut falls within it.
 pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, steps: &Steps) -> Result<Vec<Chunk>> {
     let total = input_bytes(files);
-    let adaptive = || {
-        let chunks = (options.slots.max(1) as u64).saturating_mul(CHUNKS_PER_SLOT);
-        (total / chunks).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+    let sizes = match options.chunk_bytes {
+        Some(bytes) => ChunkSizes::exact(bytes),
+        None => ChunkSizes::of_input(total, options.slots),
     };
-    let chunk_bytes = options.chunk_bytes.unwrap_or_else(adaptive).max(1);
     let parts = Parts { total, count: options.parts.unwrap_or(1).max(1) };
-    let mut packer = Packer { chunk_bytes, chunks: Vec::new(), open: Chunk::default(), open_bytes: 0 };
+    let mut packer = Packer { chunks: Vec::new(), open: Chunk::default(), open_bytes: 0 };
     let mut before = 0;
     for file in files {
         steps.step(&file.path)?;
@@ -69,6 +64,7 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
         }
         let framing = framing_of(source, file)?;
         let as_is = source.as_is || options.as_is || file.as_is;
+        let chunk_bytes = if file.content.is_some() { sizes.datasets } else { sizes.files };
         let alone = length > chunk_bytes;
         let cuts = parts.inside(before, length);
         each_piece(framing, as_is, file, chunk_bytes, &cuts, steps, &mut |offset, bytes| {
@@ -81,8 +77,8 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
                 local: None,
                 as_is: options.as_is || file.as_is,
             };
-            packer.add(range, parts.at(before + offset), alone);
-            packer.check(CHUNKS_MAX)
+            packer.add(range, parts.at(before + offset), alone, chunk_bytes);
+            packer.check(CHUNKS_MAX, chunk_bytes)
         })?;
         before = before.saturating_add(length);
     }
@@ -234,15 +230,15 @@ impl Parts {
 
 /// Packs ranges into chunks in order.
 struct Packer {
-    chunk_bytes: u64,
     chunks: Vec<Chunk>,
     open: Chunk,
     open_bytes: u64,
 }
 
 impl Packer {
-    fn add(&mut self, range: FileRange, part: u32, alone: bool) {
-        let fits = range.length <= self.chunk_bytes.saturating_sub(self.open_bytes);
+    /// Adds a range to the open chunk, or to a new one if that would exceed `chunk_bytes`.
+    fn add(&mut self, range: FileRange, part: u32, alone: bool, chunk_bytes: u64) {
+        let fits = range.length <= chunk_bytes.saturating_sub(self.open_bytes);
         if alone || !fits || part != self.open.part || self.open.ranges.len() == RANGES_MAX {
             self.close();
         }
@@ -255,11 +251,11 @@ impl Packer {
     }
 
     /// Fails when there are more than `chunks_max` chunks.
-    fn check(&self, chunks_max: usize) -> Result<()> {
+    fn check(&self, chunks_max: usize, chunk_bytes: u64) -> Result<()> {
         if self.chunks.len() <= chunks_max {
             return Ok(());
         }
-        let size = ByteSize(self.chunk_bytes);
+        let size = ByteSize(chunk_bytes);
         let what = format!("chunks of {size} of this input are more than {chunks_max}: give a larger --chunk-size");
         Err(StoreError::new(Code::BadRequest, what))
     }

@@ -3,11 +3,16 @@
 use proptest::prelude::*;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use windrow_model::{Chunk, Code, Framing, SourceSpec};
+use windrow_model::{Chunk, Code, Digest, FileIdentity, Framing, PartitionCounts, Partitions, Plan, SourceSpec};
 use windrow_store::{InputFile, SplitOptions, Steps, list_inputs, split};
 
 fn source(framing: Framing) -> SourceSpec {
     SourceSpec { inputs: Vec::new(), framing, header: false, sample: false, as_is: false }
+}
+
+/// A plan without stages.
+fn plan() -> Plan {
+    Plan { stages: vec![], sinks: vec![], collects: vec![], sides: vec![], fingerprint: Digest([0; 32]) }
 }
 
 const LINES: Framing = Framing::Delimiter(b'\n');
@@ -131,6 +136,43 @@ fn chunk_sizes_are_chosen_from_input_and_slots() {
     assert_eq!(count(24 << 20, 2), Some(6));
     assert_eq!(count(24 << 20, 1000), Some(24));
     assert!(count(10 << 40, 2).is_none_or(|n| n == 40_960));
+}
+
+/// A file, or a chunk of a dataset, that is only listed.
+fn listed(length: u64, is_of_dataset: bool) -> InputFile {
+    InputFile {
+        path: "/in".into(),
+        identity: FileIdentity { length, ..FileIdentity::default() },
+        argument_index: 0,
+        as_is: true,
+        content: is_of_dataset.then(|| Digest::of(b"chunk")),
+    }
+}
+
+#[test]
+fn input_of_100_tb_makes_100_000_chunks() {
+    let options = SplitOptions { slots: 6_400, ..SplitOptions::default() };
+    let chunks = |files: &[InputFile], options| split(&source(Framing::Fixed(100)), files, options, &Steps::default());
+    let file = [listed(100_000_000_000_000, false)];
+    assert_eq!(chunks(&file, options).unwrap().len(), 100_000);
+    // Parts of a map-only job end chunks, too: there are still fewer than a source may have.
+    let parts = PartitionCounts::new(&plan(), None, 100_000_000_000_000).of(Partitions::Auto);
+    let of_parts = chunks(&file, SplitOptions { parts: Some(parts), ..options }).unwrap().len();
+    assert!((414_187..520_000).contains(&of_parts), "{of_parts}");
+}
+
+#[test]
+fn chunks_of_datasets_share_tasks_up_to_256_mib() {
+    let options = SplitOptions { slots: 2, ..SplitOptions::default() };
+    let tasks = |count, length| {
+        let files = vec![listed(length, true); count];
+        let chunks = split(&source(LINES), &files, options, &Steps::default()).unwrap();
+        (chunks.len(), chunks[0].ranges.len())
+    };
+    assert_eq!(tasks(1_000, 32 << 20), (125, 8));
+    // Large parts of a job: a task that reads two of them would find one elsewhere, and a file of as many bytes has
+    // chunks of twice their size.
+    assert_eq!(tasks(200_000, 480_000_000), (200_000, 1));
 }
 
 #[test]

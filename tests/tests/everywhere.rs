@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use windrow_tests::cluster::Cluster;
-use windrow_tests::output::lines;
+use windrow_tests::corpus::Random;
+use windrow_tests::output::{lines, parts};
 use windrow_tests::program::{binary, command, local, run};
 
 /// Beyond the size of a frame.
@@ -69,5 +70,43 @@ fn flags_without_effect_are_named_with_an_alternative() {
     let here = local(folder.path(), "wordcount", ["in", "--output", "h", "--token-file", "t", "--threads", "2"]).ok();
     assert!(here.stderr.contains("--token-file has no effect without --cluster"), "{}", here.stderr);
     assert!(!here.stderr.contains("--threads has"), "{}", here.stderr);
+    cluster.stop();
+}
+
+/// The groups of `tests/src/operations.rs`.
+const OPERATIONS: [&str; 5] = ["whole", "joins", "folds", "places", "sketches"];
+
+#[test]
+fn operations_write_the_same_bytes_on_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(31);
+    for file in ["a", "b"] {
+        let text: String = (0..500).map(|_| format!("{} {}\n", random.word(), random.below(1000))).collect();
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let cluster = Cluster::start(2, 1);
+    for group in OPERATIONS {
+        let run = |output: &str, chunk_size: &str| {
+            let more = ["--partitions", "3", "--chunk-size", chunk_size, "--output", output].map(str::to_string);
+            [group, "a", "b"].map(str::to_string).into_iter().chain(more).collect::<Vec<_>>()
+        };
+        let results = |output: &str| {
+            let names = names_in(&folder.path().join(output));
+            names.iter().map(|name| parts(&folder.path().join(output).join(name))).collect::<Vec<_>>()
+        };
+        std::fs::create_dir(folder.path().join(group)).unwrap();
+        let [here, there] = ["here", "there"].map(|place| {
+            std::fs::create_dir(folder.path().join(group).join(place)).unwrap();
+            format!("{group}/{place}")
+        });
+        local(folder.path(), "operations", run(&here, "1MB")).ok();
+        cluster.job(folder.path(), "operations", run(&there, "2kB")).ok();
+        let (here, there) = (results(&here), results(&there));
+        assert!(here.len() > 1 && here.iter().all(|parts| parts.values().any(|bytes| !bytes.is_empty())), "{group}");
+        for (i, (here, there)) in here.iter().zip(&there).enumerate() {
+            assert!(here == there, "result {i} of {group}: {here:?} and {there:?}");
+        }
+    }
+    cluster.wait_until_clean();
     cluster.stop();
 }

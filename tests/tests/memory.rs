@@ -1,7 +1,7 @@
 //! The memory of a job in one process stays within its `--memory`, for any data.
 
-use std::path::Path;
 use std::process::Stdio;
+use windrow_tests::group_memory::anonymous_bytes;
 use windrow_tests::output::concatenated;
 use windrow_tests::program::{Daemon, command};
 
@@ -11,20 +11,6 @@ const MEMORY: u64 = 16 << 20;
 const SLACK: u64 = 8 << 20;
 /// Lines of the input.
 const LINES: u64 = 40;
-
-/// Anonymous memory of all processes of a group, in bytes.
-fn anonymous(group: u32) -> u64 {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let of_process = |path: &Path| {
-        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
-        // After the name, which may hold any bytes: state, parent, group.
-        let its_group = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(2)?.parse::<u32>().ok()?;
-        let status = std::fs::read_to_string(path.join("status")).ok().filter(|_| its_group == group)?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    processes.filter_map(|entry| of_process(&entry.path())).sum::<u64>() << 10
-}
 
 /// Runs a shape over this many numbers. Returns the peak memory.
 fn peak(shape: &str, numbers: u64) -> u64 {
@@ -39,7 +25,7 @@ fn peak(shape: &str, numbers: u64) -> u64 {
     let mut job = Daemon::start(&mut job);
     let mut peak = 0;
     let code = loop {
-        peak = peak.max(anonymous(job.pid()));
+        peak = peak.max(anonymous_bytes(job.pid()));
         if let Some(code) = job.has_ended() {
             break code;
         }

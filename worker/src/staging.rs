@@ -107,7 +107,12 @@ impl Staging {
         }
         self.check_chunks(chunks).await.map_err(StageError::Failed)?;
         for port in wanted {
-            let places = self.find.places(&port.table, &port.port, peers).await?;
+            // A task that reads an output twice has one message about its places.
+            let same = staged.ports.iter().find(|staged| staged.port.port == port.port.port);
+            let places = match same.map(|staged| staged.places.clone()) {
+                Some(places) => places,
+                None => self.find.places(&port.table, &port.port, peers).await?,
+            };
             staged.fetched |= !places.remote.is_empty();
             staged.ports.push(port.staged(places, Vec::new()));
         }

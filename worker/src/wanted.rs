@@ -5,13 +5,11 @@
 
 use prost::Message;
 use std::collections::HashMap;
-use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, StageId, TaskId, WorkerId};
+use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, Partitions, StageId, TaskId, WorkerId};
 use windrow_proto::{ConvertError, v1};
 
 /// Most outputs of one list.
 const LIST_OUTPUTS_MAX: usize = 4_000_000;
-/// Most partitions of an edge.
-const PARTITIONS_MAX: u32 = 1 << 24;
 
 /// One output of several attempts of a stage, by ascending task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +71,7 @@ impl WantedOutputs {
         if task.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(invalid("is not in ascending order of tasks"));
         }
-        if partitions > PARTITIONS_MAX {
+        if partitions > Partitions::MAX {
             return Err(invalid("has too many partitions"));
         }
         let origins: Vec<(Incarnation, Epoch)> = origins

@@ -100,7 +100,7 @@ tuple_combiner!(A 0, B 1, C 2, D 3);
 
 /// Appends one part of a combined accumulator, in the form that [`part`] reads.
 #[inline]
-fn put_part(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn put_part(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     encode(out);

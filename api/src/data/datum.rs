@@ -5,12 +5,14 @@
 //! two values are equal exactly if their bytes are. The engine sees only those bytes.
 
 mod bytes;
+mod character;
 mod float;
 mod int;
 #[cfg(test)]
 mod laws;
 pub(crate) mod list;
 mod option;
+pub(crate) mod owned;
 mod reverse;
 pub(crate) mod serde;
 mod shown;
@@ -72,7 +74,7 @@ impl<'a> Reader<'a> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a record type",
     label = "not a record type",
-    note = "record types: integers, floats, bool, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors of numbers, `Option`, `Reverse`, tuples of those, and `Serde<T>` for any serde type"
+    note = "record types: integers, floats, bool, char, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, structs and enums with `#[derive(Datum)]`, and `Serde<T>` for any serde type"
 )]
 pub trait Datum: Sized + Send + 'static {
     /// The borrowed form that user functions get.
@@ -93,6 +95,9 @@ pub trait Datum: Sized + Send + 'static {
     fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
     /// Converts the borrowed form into the owned form.
     fn to_owned(r: Self::Ref<'_>) -> Self;
+
+    /// Lends the borrowed form of an owned value to `f`.
+    fn lend<X>(&self, f: impl FnOnce(Self::Ref<'_>) -> X) -> X;
 
     /// Writes the value in readable form, with everything except plain text escaped. Errors show keys and records in
     /// this form. Writing ends as soon as `out` accepts no more.
@@ -126,7 +131,7 @@ pub trait Datum: Sized + Send + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a key",
-    note = "keys: integers, floats (NaN sorts last), bool, `String`, `Vec<u8>`, `[u8; N]`, vectors of numbers, `Option`, `Reverse`, and tuples of those"
+    note = "keys: integers, floats (NaN sorts last), bool, char, `String`, `Vec<u8>`, `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, and structs and enums of those with `#[derive(Datum)]`"
 )]
 pub trait Key: Datum {}
 
@@ -135,7 +140,7 @@ pub trait Key: Datum {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be emitted",
     label = "cannot be emitted",
-    note = "emit numbers, `&str` or `String`, `&[u8]` or `Vec<u8>`, `&[u8; N]`, slices of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
+    note = "emit numbers, `char`, `&str`, `String`, `Box<str>`, `Arc<str>` or `Cow<str>`, the same of bytes, `&[u8; N]`, slices and arrays of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
 )]
 pub trait IntoDatum {
     /// The family of the emitted type.

@@ -27,6 +27,8 @@ pub(crate) struct Branch<R: Datum> {
     pub deterministic: bool,
     /// The ports that the branch reads, if it reads them unchanged and does nothing else.
     pub direct: Option<Vec<Port>>,
+    /// Whether each record comes while its chain works on the record of a file, or on the key, that it is made from.
+    pub has_places: bool,
     /// The demands of the edges on whose order the order of the records depends.
     pub demands: Vec<Arc<Demand>>,
 }
@@ -40,6 +42,7 @@ impl<R: Datum> Clone for Branch<R> {
             partitions: self.partitions,
             deterministic: self.deterministic,
             direct: self.direct.clone(),
+            has_places: self.has_places,
             demands: self.demands.clone(),
         }
     }
@@ -55,6 +58,7 @@ impl<R: Datum> Branch<R> {
             partitions: self.partitions,
             deterministic: self.deterministic,
             direct: None,
+            has_places: self.has_places,
             demands: self.demands.clone(),
         }
     }

@@ -77,8 +77,9 @@ impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
     }
 }
 
-/// Reads the records of an edge without keys.
+/// Reads the first `most` records of an edge without keys.
 pub(crate) struct ReadRecords<R> {
+    pub most: u64,
     pub types: PhantomData<fn() -> R>,
 }
 
@@ -87,7 +88,9 @@ impl<R: Datum> Chain<R> for ReadRecords<R> {
         let mut pairs = open(cx, 0, Order::Arrival)?;
         let mut arena = Arena::new();
         let mut read = 0u64;
-        while let Some((_, value)) = pairs.peek() {
+        while read < self.most
+            && let Some((_, value)) = pairs.peek()
+        {
             let r = R::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
             cx.working_on_record::<R, _>(&r, || sink.push(R::shorten(r)));
             arena.reset();

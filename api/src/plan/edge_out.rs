@@ -177,6 +177,7 @@ pub(crate) fn reading<R: Datum>(
         label: label.to_string(),
         partitions: Some(partitions),
         deterministic: true,
+        has_places: true,
         demands,
     }
 }

@@ -30,6 +30,7 @@ impl Flow {
             partitions: None,
             deterministic: true,
             direct: None,
+            has_places: true,
             demands: Vec::new(),
         };
         Records::new(self, vec![branch], None)

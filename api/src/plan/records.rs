@@ -2,7 +2,7 @@
 
 use crate::data::datum::Datum;
 use crate::data::emitter::Push;
-use crate::plan::chain::{Branch, Step};
+use crate::plan::chain::{Branch, Chain, Step};
 use crate::plan::flow::Flow;
 use crate::task::context::OpInTask;
 use crate::task::culprit::Op;
@@ -48,6 +48,18 @@ impl<R: Datum> Records<R> {
             let step = Step { before: b.chain.clone(), f: f.clone(), op, types: PhantomData::<fn(R) -> O> };
             b.then(op.name, Arc::new(step))
         });
+        Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
+    }
+
+    /// Adds an operation that is a chain of its own to every branch. Its records have no places.
+    pub(crate) fn chained<O: Datum, C: Chain<O> + 'static>(
+        &self,
+        op: Op,
+        keeps_keys: bool,
+        make: impl Fn(Arc<dyn Chain<R>>) -> C,
+    ) -> Records<O> {
+        let then = |b: &Branch<R>| b.then(op.name, Arc::new(make(b.chain.clone())));
+        let branches = self.branches.iter().map(|b| Branch { has_places: false, ..then(b) });
         Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
     }
 }

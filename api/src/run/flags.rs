@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
-use windrow_model::{ByteSize, JobOptions};
+use windrow_model::{ByteSize, JobOptions, Partitions};
 
 /// Machine- or human-readable output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,10 +43,10 @@ pub struct RunFlags {
     /// Memory that an in-process run may hold, such as 512MB [default: half of this machine's]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
-    /// Partitions of every shuffle without a number of its own [default: one for 16 MiB of input]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Partitions of every shuffle without a number of its own, up to 1,000,000 [default: one for 16 MiB of input, from 31 GiB on fewer and larger ones]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Partitions::MAX)))]
     pub partitions: Option<u32>,
-    /// Exact size of input chunks, such as 64MiB [default: from input and slots]
+    /// Exact size of input chunks, such as 64MiB [default: from input and slots, at most 256 MiB up to 26 TB of input]
     #[arg(long, value_name = "SIZE")]
     pub chunk_size: Option<ByteSize>,
     /// Handling of compressed text inputs: decompress them, or read them as they are stored

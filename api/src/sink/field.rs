@@ -195,6 +195,11 @@ macro_rules! display {
 }
 display!(u128, i8, i16, i32, i64, i128, f32, f64, bool);
 
+impl Fields for char {
+    fn fields(r: char, out: &mut FieldWriter<'_>) -> Result<()> {
+        out.text(r.encode_utf8(&mut [0; 4]))
+    }
+}
 impl Fields for () {
     fn fields(_: (), _: &mut FieldWriter<'_>) -> Result<()> {
         Ok(())
@@ -225,6 +230,12 @@ impl<T: Scalar + std::fmt::Display> Fields for Vec<T> {
             write!(text, "{}{v}", if i == 0 { "" } else { "," })?;
         }
         out.bytes(&text)
+    }
+}
+/// A field for each number.
+impl<T: Scalar + Fields, const N: usize> Fields for [T; N] {
+    fn fields(r: &[T; N], out: &mut FieldWriter<'_>) -> Result<()> {
+        r.iter().try_for_each(|v| T::fields(*v, out))
     }
 }
 /// `None` is an empty field. CSV cannot represent a `Some` whose field is empty.

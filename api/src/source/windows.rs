@@ -6,12 +6,22 @@
 //! record share its end.
 
 use windrow_format::framing::record_end;
-use windrow_model::Framing;
+use windrow_model::{Framing, Partitions};
 
 /// Size of a window, in bytes.
 const WINDOW_BYTES: u64 = 2 << 10;
-/// The approximate number of windows over all inputs.
+/// The approximate number of windows over inputs of up to [`Partitions::AUTO_EVEN`] default partitions. With more
+/// partitions there are more windows, …
 const WINDOWS: u64 = 1024;
+/// … up to this: every task that sorts gets the whole sample, so its bytes are sent once for each of them. Windows of
+/// records of 100 bytes have 82,000 keys then, and a sort into more partitions leaves the others empty.
+const WINDOWS_MAX: u64 = 4096;
+
+/// The approximate number of windows over all inputs.
+fn windows_of(input_bytes: u64) -> u64 {
+    let partitions = u64::from(Partitions::auto(input_bytes));
+    (partitions * WINDOWS / u64::from(Partitions::AUTO_EVEN)).clamp(WINDOWS, WINDOWS_MAX)
+}
 
 /// Calls `give` with the ranges of records that begin in a window. `bytes` are whole records, the first of which begins
 /// at `offset` of its file. Returns `false` if `give` did.
@@ -26,7 +36,7 @@ pub(super) fn windows(
 }
 
 fn sample(ends: &mut Ends<'_>, offset: u64, input_bytes: u64, give: &mut dyn FnMut(usize, usize) -> bool) -> bool {
-    let distance = (input_bytes / WINDOWS).max(WINDOW_BYTES);
+    let distance = (input_bytes / windows_of(input_bytes)).max(WINDOW_BYTES);
     let end = offset + ends.bytes.len() as u64;
     let mut window = offset / distance * distance;
     while window < end {

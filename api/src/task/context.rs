@@ -41,6 +41,8 @@ pub(crate) struct TaskCx<'t> {
     pub cancelled: &'t AtomicBool,
     stop: Cell<bool>,
     any_order: Cell<bool>,
+    /// The hash of the key whose records are made, if an operation of the task asks for it.
+    key_hash: Cell<Option<u64>>,
     error: RefCell<Option<TaskError>>,
     /// Set when bytes of an input could not be read.
     lost_input: RefCell<Option<Failure>>,
@@ -73,6 +75,7 @@ impl<'t> TaskCx<'t> {
             cancelled,
             stop: Cell::new(false),
             any_order: Cell::new(false),
+            key_hash: Cell::new(None),
             error: RefCell::new(None),
             lost_input: RefCell::default(),
             failed: RefCell::default(),
@@ -126,6 +129,9 @@ impl<'t> TaskCx<'t> {
     /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
     #[inline(always)]
     pub(crate) fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
+        if self.key_hash.get().is_some() {
+            self.key_hash.set(Some(windrow_engine::hash(key)));
+        }
         self.working_on(AtKey::<K>(key, PhantomData), f)
     }
 
@@ -165,6 +171,12 @@ impl<'t> TaskCx<'t> {
     #[inline]
     pub(crate) fn stopped(&self) -> bool {
         self.stop.get()
+    }
+
+    /// Makes every loop end soon, without an error: the records that came suffice. Loops of the engine end with the code of a
+    /// revoked attempt then.
+    pub(crate) fn end_early(&self) {
+        self.stop.set(true);
     }
 
     /// Checks whether the attempt was revoked, once per block or group. It also records progress of the task.
@@ -220,6 +232,15 @@ impl<'t> TaskCx<'t> {
         self.crumbs.place().map(|place| windrow_store::record_place(place.file, place.offset))
     }
 
+    /// Asks for the hash of the key whose records are made; it is `first` until there is one.
+    pub(crate) fn want_key_hash(&self, first: u64) {
+        self.key_hash.set(Some(first));
+    }
+    /// The hash of the key whose records are made, if it was asked for.
+    pub(crate) fn key_hash(&self) -> Option<u64> {
+        self.key_hash.get()
+    }
+
     /// The task's chunk, if it reads files.
     pub(crate) fn chunk(&self) -> Option<&'t Chunk> {
         self.task.inputs.iter().find_map(|i| match i {
@@ -269,6 +290,12 @@ impl<'t> TaskCx<'t> {
     /// made.
     pub(crate) fn take_any_order(&self) {
         self.any_order.set(true);
+    }
+
+    /// Declares that an operation of the task depends on the order of its records, whatever their consumer needs. Called
+    /// before the records are made.
+    pub(crate) fn keep_order(&self) {
+        self.any_order.set(false);
     }
 
     /// Whether records may come in any order.

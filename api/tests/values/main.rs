@@ -1,5 +1,7 @@
 //! Values are the same from source to sink and back.
 
+mod derived;
+mod emitted;
 mod errors;
 mod numbers;
 mod plans;

@@ -4,7 +4,7 @@ use super::{Client, Limit, Span};
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
-use windrow_model::{ByteSize, JobId, JobState};
+use windrow_model::{ByteSize, JobId, JobState, Partitions};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Submit {
@@ -40,10 +40,10 @@ pub(crate) struct Submit {
     /// Handling of compressed text inputs: decompress them, or read them as they are stored [default: auto]
     #[arg(long, value_name = "KIND", value_enum)]
     pub compression: Option<windrow::InputCompression>,
-    /// Partitions of every shuffle without a number of its own [default: one for 16 MiB of input]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Partitions of every shuffle without a number of its own, up to 1,000,000 [default: one for 16 MiB of input, from 31 GiB on fewer and larger ones]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Partitions::MAX)))]
     pub partitions: Option<u32>,
-    /// Exact size of input chunks, such as 64MiB [default: from input and slots]
+    /// Exact size of input chunks, such as 64MiB [default: from input and slots, at most 256 MiB up to 26 TB of input]
     #[arg(long, value_name = "SIZE")]
     pub chunk_size: Option<ByteSize>,
     /// Replace output folders that are empty or hold a Windrow output

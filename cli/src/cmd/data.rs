@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 use windrow::client::{ChunkPlace, Cluster, PutOptions};
+use windrow_format::names;
 use windrow_model::view::PutView;
 use windrow_model::{ByteSize, Code, Escape, Failure, Framing, Location};
 
@@ -107,7 +108,10 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     match status.framing {
         Framing::Whole => {
             let folder = incoming.path().to_path_buf();
-            let write = |number: usize, bytes: &[u8]| fs::write(folder.join(format!("{number:05}")), bytes);
+            let write = |number: usize, bytes: &[u8]| {
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                fs::write(folder.join(names::numbered(number, places.len())), bytes)
+            };
             copy(cluster, name, &places, write, to).await?;
         }
         _ => copy(cluster, name, &places, |_, bytes| incoming.file().write_all(bytes), to).await?,

@@ -8,7 +8,7 @@ use crate::split::{SplitJob, split_job};
 use crate::staged_outputs::{StagedOutputs, StagedSink};
 use crate::staging_check::Checked;
 use windrow_failpoint::crashpoint;
-use windrow_model::{Failure, JobId, WorkerId, WorkerState};
+use windrow_model::{Failure, JobId, PartitionCounts, Partitions, WorkerId, WorkerState};
 use windrow_proto::v1::to_worker::Message as Tell;
 use windrow_scheduler::{Event, RestoredSplit};
 
@@ -117,7 +117,10 @@ impl Driver {
             return self.step(Event::PlanFailed { job, failure });
         }
         stages.iter_mut().flat_map(|s| &mut s.chunks).for_each(|chunk| self.locate(chunk));
-        let restorable = RestoredSplit { epoch: self.epoch, input_bytes, stages: stages.clone() };
+        let auto_partitions = self.scheduler.spec(job).map_or(1, |spec| {
+            PartitionCounts::new(&spec.plan, spec.options.partitions, input_bytes).of(Partitions::Auto)
+        });
+        let restorable = RestoredSplit { epoch: self.epoch, input_bytes, auto_partitions, stages: stages.clone() };
         // If it is lost, the inputs are cut again, and attempts on these chunks are not used.
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result: Result<Durable, Failure>| {

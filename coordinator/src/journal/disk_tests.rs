@@ -86,6 +86,7 @@ fn records_of_a_running_job_are_kept_until_its_end() {
             split: Some(RestoredSplit {
                 epoch: Epoch(7),
                 input_bytes: 11,
+                auto_partitions: 19_224,
                 stages: vec![StageChunks { stage: StageId(0), chunks: vec![chunk] }],
             }),
             published: vec![PublishedTask {

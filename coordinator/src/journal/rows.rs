@@ -5,7 +5,7 @@ use prost::Message;
 use std::fmt::Debug;
 use windrow_datasets::EpochRecord;
 use windrow_datasets::Wait;
-use windrow_model::{BadRecord, DatasetChunk, Digest, Epoch, JobId, JobSpec, StageId, TaskId};
+use windrow_model::{BadRecord, DatasetChunk, Digest, Epoch, JobId, JobSpec, Partitions, StageId, TaskId};
 use windrow_proto::v1;
 use windrow_scheduler::{Cause, CollectedBlob, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
 use windrow_store::Receipt;
@@ -32,7 +32,8 @@ pub(super) fn encode_split(split: &RestoredSplit) -> Vec<u8> {
         chunks: s.chunks.iter().map(|c| c.clone().into()).collect(),
     };
     let stages = split.stages.iter().map(stage).collect();
-    v1::JournalSplit { epoch: split.epoch.0, input_bytes: split.input_bytes, stages }.encode_to_vec()
+    let RestoredSplit { epoch, input_bytes, auto_partitions, .. } = *split;
+    v1::JournalSplit { epoch: epoch.0, input_bytes, auto_partitions, stages }.encode_to_vec()
 }
 
 pub(super) fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
@@ -42,7 +43,17 @@ pub(super) fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
         Ok::<_, Wrong>(StageChunks { stage: StageId(s.stage), chunks })
     };
     let stages = split.stages.into_iter().map(stage).collect::<Result<_, _>>()?;
-    Ok(RestoredSplit { epoch: Epoch(split.epoch), input_bytes: split.input_bytes, stages })
+    let auto_partitions = match split.auto_partitions {
+        0 => unrecorded_partitions(split.input_bytes),
+        n if n > Partitions::MAX => return Err(format!("{n} partitions are more than {}", Partitions::MAX)),
+        n => n,
+    };
+    Ok(RestoredSplit { epoch: Epoch(split.epoch), input_bytes: split.input_bytes, auto_partitions, stages })
+}
+
+/// Partitions of `Auto` edges in jobs of releases that did not record them: one for 16 MiB of input, at most 2,000.
+fn unrecorded_partitions(input_bytes: u64) -> u32 {
+    input_bytes.div_ceil(16 << 20).clamp(1, 2_000) as u32
 }
 
 pub(super) fn encode_published(published: &PublishedTask) -> Vec<u8> {
@@ -265,5 +276,19 @@ mod tests {
         let read = decode_published(&row.encode_to_vec()).unwrap().task.report;
         let now = EdgeReport { sizes: SizeHints::None, ..EdgeReport::of(&[segment(0), segment(3)], 4) };
         assert_eq!((read.outputs, read.inputs), (vec![OutputReport::Edge(now)], 0));
+    }
+
+    #[test]
+    fn split_without_partitions_has_those_of_its_release() {
+        let row = |input_bytes, auto_partitions| {
+            v1::JournalSplit { epoch: 1, input_bytes, auto_partitions, stages: vec![] }.encode_to_vec()
+        };
+        let read = |input_bytes, auto_partitions| {
+            decode_split(&row(input_bytes, auto_partitions)).map(|split| split.auto_partitions)
+        };
+        let tb = 1_000_000_000_000;
+        assert_eq!([read(0, 0), read(33 << 20, 0), read(tb, 0)], [Ok(1), Ok(3), Ok(2_000)]);
+        assert_eq!([read(tb, 19_224), read(tb, Partitions::MAX)], [Ok(19_224), Ok(Partitions::MAX)]);
+        assert!(read(tb, Partitions::MAX + 1).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! Finished blocks of an edge in order of completion: in memory, and in a file once the edge's memory is full.
 
+mod reader;
+
 use crate::error::{EngineError, Result};
 use crate::memory::Claim;
 use crate::recycle;
@@ -76,9 +78,21 @@ impl BlockLog {
         self.open_bytes = 0;
     }
 
+    /// Spills all blocks unless there is memory for `more` bytes beside them. `more` gets the floor of the claim.
+    pub(super) fn make_room(&mut self, more: impl FnOnce(usize) -> usize) -> Result<()> {
+        let more = more(self.claim.floor());
+        if self.claim.cover(self.open_bytes + self.bytes + more) { Ok(()) } else { self.spill() }
+    }
+
+    /// Gives back a part of the reserve.
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.open_bytes -= bytes.min(self.open_bytes);
+    }
+
     /// Adds a block.
     pub(super) fn add(&mut self, partition: u32, sealed: Sealed) -> Result<()> {
-        let sealed = if sealed.header.codec == Codec::None { sealed } else { Self::shrunk(sealed) };
+        let fits = sealed.header.codec == Codec::None || sealed.memory() == sealed.as_slice().len();
+        let sealed = if fits { sealed } else { Self::shrunk(sealed) };
         self.bytes += sealed.memory();
         self.blocks.push((partition, sealed));
         if self.claim.cover(self.open_bytes + self.bytes) { Ok(()) } else { self.spill() }
@@ -173,15 +187,24 @@ impl BlockLog {
         Ok(Some((segments.into_list(), place)))
     }
 
-    /// Writes all blocks into a shuffle file, partition by partition, and within each in order of completion.
-    pub(super) fn write(mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
-        let spill = self.spill.take();
-        let spilled = spill.as_ref().map_or(&[][..], |s| &s.blocks);
+    /// All blocks by partition, and within each in order of completion: the partition, whether the block is in memory,
+    /// and its position there.
+    fn order(&self) -> Vec<(u32, bool, usize)> {
+        let spilled = self.spill.as_ref().map_or(&[][..], |s| &s.blocks);
         // Spilled blocks are older than those in memory.
         let of_spill = spilled.iter().enumerate().map(|(i, s)| (s.partition, false, i));
         let of_memory = self.blocks.iter().enumerate().map(|(i, (partition, _))| (*partition, true, i));
         let mut order: Vec<(u32, bool, usize)> = of_spill.chain(of_memory).collect();
         order.sort_unstable();
+        order
+    }
+
+    /// Writes all blocks into a shuffle file, partition by partition, and within each in order of completion. The log
+    /// is empty then, and may take blocks of later partitions.
+    pub(super) fn write(&mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
+        let order = self.order();
+        let spill = self.spill.take();
+        let spilled = spill.as_ref().map_or(&[][..], |s| &s.blocks);
         // Spilled blocks that were read back, as many as fit into one write.
         let mut read = Vec::new();
         let mut order = &order[..];
@@ -214,6 +237,7 @@ impl BlockLog {
             });
             file.append_all(blocks).map_err(EngineError::file(path))?;
         }
+        (self.bytes, self.runs) = (0, 0);
         self.give_back();
         Ok(())
     }
@@ -221,7 +245,7 @@ impl BlockLog {
     /// Frees the memory of blocks that were written.
     fn give_back(&mut self) {
         // First the claim: buffers are recycled only into free memory.
-        self.claim.shrink(0);
+        self.claim.shrink(self.open_bytes);
         for (_, sealed) in std::mem::take(&mut self.blocks) {
             recycle::give_buffer(sealed.into_buffer());
         }

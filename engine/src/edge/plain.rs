@@ -1,10 +1,14 @@
 //! The edge that keeps every pair.
 
+mod two_level;
+
 use super::log::BlockLog;
 use super::{EdgeResult, EdgeSpec};
 use crate::error::{EngineError, Result};
+use crate::memory::Claim;
 use crate::partition::{Partitioning, Router};
 use crate::recycle;
+use two_level::{Scattered, TwoLevel};
 use windrow_format::block::{self, HEADER_BYTES, Identity, RAW_TARGET};
 use windrow_format::codec::{Codec, Compressor};
 use windrow_format::segment_builder::SegmentBuilder;
@@ -24,9 +28,19 @@ pub struct PlainEdge {
     /// The partition of the first builder.
     first: u32,
     builders: Vec<SegmentBuilder>,
+    /// Takes all pairs if there are too many partitions for an open block each; there are no builders then, and no block
+    /// in the log.
+    two_level: Option<Box<TwoLevel>>,
     /// An open block is closed before it grows beyond this many bytes.
     block_bytes: usize,
     log: BlockLog,
+}
+
+/// Bytes of an open block if there are `count` of them, in an edge whose claim has this floor.
+fn buffer_bytes(count: usize, floor: usize) -> usize {
+    let buffer = (floor / OPEN_PART / count.max(1)).clamp(BUFFER_MIN, RAW_TARGET + HEADER_BYTES);
+    // Buffers double until they have the size of the largest block.
+    if buffer > RAW_TARGET { buffer } else { 1 << buffer.ilog2() }
 }
 
 impl PlainEdge {
@@ -39,16 +53,26 @@ impl PlainEdge {
         };
         let count = count.max(1);
         let claim = spec.share.output();
-        let buffer = (claim.floor() / OPEN_PART / count).clamp(BUFFER_MIN, RAW_TARGET + HEADER_BYTES);
-        // Buffers double until they have the size of the largest block.
-        let buffer = if buffer > RAW_TARGET { buffer } else { 1 << buffer.ilog2() };
+        if !two_level::is_needed(count, claim.floor()) {
+            return PlainEdge::with(spec, first, count, claim, 0);
+        }
+        let two_level = Box::new(TwoLevel::new(&spec, count, claim));
+        let held_elsewhere = spec.share.fixed();
+        PlainEdge { two_level: Some(two_level), ..PlainEdge::with(spec, first, 0, held_elsewhere, 0) }
+    }
+
+    /// An edge with this number of builders from partition `first` on. `claim` holds `reserved` bytes more than its open
+    /// blocks.
+    fn with(spec: EdgeSpec, first: u32, count: usize, claim: Claim, reserved: usize) -> Self {
+        let buffer = buffer_bytes(count, claim.floor());
         let block_bytes = buffer - HEADER_BYTES;
-        let log = BlockLog::new(&spec.folder, claim, count * buffer);
+        let log = BlockLog::new(&spec.folder, claim, count * buffer + reserved);
         PlainEdge {
             router: Router::new(spec.partitioning.clone()),
             compressor: Compressor::new(spec.codec),
             first,
             builders: (0..count).map(|_| SegmentBuilder::new(spec.any_order)).collect(),
+            two_level: None,
             block_bytes,
             log,
             spec,
@@ -71,12 +95,21 @@ impl PlainEdge {
     #[inline]
     pub fn push_to(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
         let at = (partition - self.first) as usize;
-        let builder = &mut self.builders[at];
+        let Some(builder) = self.builders.get_mut(at) else { return self.push_to_group(partition, key, value) };
         if builder.is_full_for(key.len(), value.len(), self.block_bytes) || key.len() + value.len() > RAW_TARGET {
             return self.push_to_next_block(at, key, value);
         }
         builder.push(key, value);
         Ok(())
+    }
+
+    /// Adds a pair to the group of its partition.
+    #[inline(never)]
+    fn push_to_group(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
+        match &mut self.two_level {
+            Some(two_level) => two_level.push(partition, key, value),
+            None => Err(EngineError::Decode(format!("the edge has no partition {partition}"))),
+        }
     }
 
     #[cold]
@@ -115,6 +148,16 @@ impl PlainEdge {
         self.log.add(partition, sealed)
     }
 
+    /// Closes the open blocks; no pair follows.
+    fn close_all(&mut self) -> Result<()> {
+        self.log.close_all();
+        for at in 0..self.builders.len() {
+            self.close(at, true)?;
+        }
+        self.builders = Vec::new();
+        Ok(())
+    }
+
     /// Writes the image to the spool or to a file of its own, unless there are no pairs.
     pub fn finish(self) -> Result<EdgeResult> {
         self.finish_with(None)
@@ -122,11 +165,13 @@ impl PlainEdge {
 
     /// Writes the image; `digest`, if given, replaces the digest of each segment's records.
     pub(super) fn finish_with(mut self, digest: Option<u32>) -> Result<EdgeResult> {
-        self.log.close_all();
-        for at in 0..self.builders.len() {
-            self.close(at, true)?;
+        match self.two_level.take() {
+            None => self.close_all()?,
+            Some(two_level) => match two_level.scatter(&self.spec, digest)? {
+                Scattered::Blocks(log) => self.log = log,
+                Scattered::File(result) => return Ok(result),
+            },
         }
-        self.builders = Vec::new();
         if self.log.is_empty() {
             return Ok(EdgeResult { segments: Vec::new(), place: None, has_file: false, runs: 0, spilled_bytes: 0 });
         }

@@ -109,8 +109,8 @@ impl Plan {
             if partitions.windows(2).any(|w| w[0] != w[1]) {
                 return Err(wrong("its inputs have different numbers of partitions".into()));
             }
-            if partitions.iter().any(|p| matches!(p, Partitions::Count(n) if *n == 0 || *n > Partitions::MAX)) {
-                return Err(wrong("the number of partitions must be from 1 to 1,000,000".into()));
+            if partitions.iter().any(|p| matches!(p, Partitions::Count(n) if !(1..=Partitions::MAX).contains(n))) {
+                return Err(wrong(format!("the number of partitions must be from 1 to {}", Partitions::MAX)));
             }
             for output in &stage.outputs {
                 if let Output::Sink { sink } = output {

@@ -5,8 +5,8 @@ use super::{
 };
 use crate::v1;
 use windrow_model::{
-    Code, FailedAttempt, Failure, JobFilter, JobOptions, JobSpec, JobState, JobStatus, LeftOut, StageId, StageStatus,
-    TaskTotals,
+    Code, FailedAttempt, Failure, JobFilter, JobOptions, JobSpec, JobState, JobStatus, LeftOut, Partitions, StageId,
+    StageStatus, TaskTotals,
 };
 
 /// Most states that one filter may name: each of them, and some more than once.
@@ -19,10 +19,10 @@ fn none_if_zero<T: Default + PartialEq>(value: T) -> Option<T> {
 impl TryFrom<v1::JobOptions> for JobOptions {
     type Error = ConvertError;
     fn try_from(w: v1::JobOptions) -> Result<Self, ConvertError> {
-        if w.partitions > 1_000_000 {
+        if w.partitions > Partitions::MAX {
             return Err(ConvertError::invalid(
                 "options.partitions",
-                format!("is {}, more than 1,000,000", w.partitions),
+                format!("is {}, more than {}", w.partitions, Partitions::MAX),
             ));
         }
         Ok(JobOptions {

@@ -4910,6 +4910,9 @@ pub struct JournalSplit {
     pub input_bytes: u64,
     #[prost(message, repeated, tag = "3")]
     pub stages: ::prost::alloc::vec::Vec<JournalStage>,
+    /// Partitions of edges for which the plan names no number; 0 in rows of earlier releases, which had up to 2,000.
+    #[prost(uint32, tag = "4")]
+    pub auto_partitions: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JournalStage {

@@ -204,7 +204,7 @@ fn bytes_of(stages: &[StageChunks]) -> u64 {
 /// Job 1 as a journal holds it: split in epoch 1 into these chunks, without results or failures.
 pub fn restored_job(plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
     let stages = source_chunks(&plan, chunk_counts);
-    let split = Some(RestoredSplit { epoch: Epoch(1), input_bytes: bytes_of(&stages), stages });
+    let split = Some(RestoredSplit { epoch: Epoch(1), input_bytes: bytes_of(&stages), auto_partitions: 1, stages });
     RestoredJob { split, ..restored(spec(1, plan, JobOptions::default())) }
 }
 

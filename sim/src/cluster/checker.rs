@@ -52,8 +52,8 @@ impl Cluster {
 
     pub(crate) fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
         let (plan, counts) = &self.plans[&job];
-        match plan.partitions(stage, 0) {
-            Some(n) => n,
+        match plan.partitions_read(plan.stage(stage)) {
+            Some(partitions) => PartitionCounts::new(plan, None, 0).of(partitions),
             None => {
                 let nth = plan.stages[..stage.0 as usize].iter().filter(|s| s.source().is_some()).count();
                 counts[nth]

@@ -16,6 +16,11 @@ pub(crate) enum Record {
     Ended(JobId),
 }
 
+/// Partitions of `Auto` edges of a job.
+fn partitions_of(spec: &JobSpec, input_bytes: u64) -> u32 {
+    PartitionCounts::new(&spec.plan, spec.options.partitions, input_bytes).of(Partitions::Auto)
+}
+
 impl Cluster {
     /// Writes the first `records` of the unwritten records to the disk.
     pub(crate) fn write(&mut self, records: usize) {
@@ -26,7 +31,8 @@ impl Cluster {
                 }
                 Record::Split(job, input_bytes, stages) => {
                     let job = self.journal.get_mut(&job).expect("records are written in order");
-                    job.split = Some(RestoredSplit { epoch: Epoch(self.epoch), input_bytes, stages });
+                    let auto_partitions = partitions_of(&job.spec, input_bytes);
+                    job.split = Some(RestoredSplit { epoch: Epoch(self.epoch), input_bytes, auto_partitions, stages });
                 }
                 Record::Published(worker, attempt, report) => {
                     let job = self.journal.get_mut(&attempt.task.job).expect("records are written in order");

@@ -329,7 +329,7 @@ impl Output for Objects {
         }
         let mut bytes = Vec::new();
         fs::File::open(part.file).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(on_disk)?;
-        let name = names::part(part.attempt.task.index, part.suffix);
+        let name = names::part(part.attempt.task.index, 0, part.suffix);
         let id = self.0.begin_upload(&key(output, &format!("{job}-{name}")))?;
         fs::write(&note, id.to_string()).map_err(on_disk)?;
         for piece in bytes.chunks(PIECE_BYTES) {

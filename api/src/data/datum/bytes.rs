@@ -5,7 +5,10 @@ use super::shown::show;
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 use memchr::memchr;
+use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// Finds the first zero byte. It examines eight bytes at a time without a call, because short strings are common.
 #[inline]
@@ -93,6 +96,9 @@ impl Datum for Vec<u8> {
     fn to_owned(r: &[u8]) -> Vec<u8> {
         r.to_vec()
     }
+    fn lend<X>(&self, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(self)
+    }
     fn show(r: &[u8], out: &mut dyn fmt::Write) -> fmt::Result {
         show(r, out)
     }
@@ -103,25 +109,17 @@ impl Datum for Vec<u8> {
 }
 impl Key for Vec<u8> {}
 
-impl IntoDatum for &[u8] {
-    type Datum = Vec<u8>;
-    #[inline]
-    fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X {
-        f(self)
-    }
+macro_rules! into_bytes {
+    ($($t:ty),*) => {$(
+        impl IntoDatum for $t {
+            type Datum = Vec<u8>;
+            #[inline]
+            fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X { f(&self) }
+        }
+    )*};
 }
-impl IntoDatum for Vec<u8> {
-    type Datum = Vec<u8>;
-    fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X {
-        f(&self)
-    }
-}
-impl IntoDatum for &Vec<u8> {
-    type Datum = Vec<u8>;
-    fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X {
-        f(self)
-    }
-}
+into_bytes!(&[u8], Vec<u8>, &Vec<u8>, &&[u8], Cow<'_, [u8]>, &Cow<'_, [u8]>);
+into_bytes!(Box<[u8]>, &Box<[u8]>, Rc<[u8]>, &Rc<[u8]>, Arc<[u8]>, &Arc<[u8]>);
 
 impl<const N: usize> Datum for [u8; N] {
     type Ref<'a> = &'a [u8; N];
@@ -140,6 +138,9 @@ impl<const N: usize> Datum for [u8; N] {
     }
     fn to_owned(r: &[u8; N]) -> [u8; N] {
         *r
+    }
+    fn lend<X>(&self, f: impl FnOnce(&[u8; N]) -> X) -> X {
+        f(self)
     }
     fn show(r: &[u8; N], out: &mut dyn fmt::Write) -> fmt::Result {
         show(r, out)

@@ -31,6 +31,8 @@ macro_rules! float {
             #[inline]
             fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
             fn to_owned(r: $t) -> $t { r }
+            #[inline]
+            fn lend<X>(&self, f: impl FnOnce($t) -> X) -> X { f(*self) }
             fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
             #[inline]
             fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }

@@ -20,6 +20,8 @@ macro_rules! int {
             #[inline]
             fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
             fn to_owned(r: $t) -> $t { r }
+            #[inline]
+            fn lend<X>(&self, f: impl FnOnce($t) -> X) -> X { f(*self) }
             fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
             #[inline]
             fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
@@ -70,6 +72,9 @@ impl Datum for bool {
     fn to_owned(r: bool) -> bool {
         r
     }
+    fn lend<X>(&self, f: impl FnOnce(bool) -> X) -> X {
+        f(*self)
+    }
     fn show(r: bool, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
         write!(out, "{r}")
     }
@@ -85,6 +90,13 @@ impl IntoDatum for bool {
     }
 }
 
+impl IntoDatum for &bool {
+    type Datum = bool;
+    fn with<X>(self, f: impl FnOnce(bool) -> X) -> X {
+        f(*self)
+    }
+}
+
 impl Datum for () {
     type Ref<'a> = ();
     const BORROWS: bool = false;
@@ -94,6 +106,9 @@ impl Datum for () {
     }
     fn shorten<'s, 'l: 's>(_: ()) {}
     fn to_owned(_: ()) {}
+    fn lend<X>(&self, f: impl FnOnce(()) -> X) -> X {
+        f(())
+    }
     fn show(_: (), out: &mut dyn std::fmt::Write) -> std::fmt::Result {
         out.write_str("()")
     }

@@ -17,6 +17,7 @@ fn holds<'r, D: Datum + PartialEq + std::fmt::Debug>(
     for (r, bytes) in [(a, &x), (b, &y)] {
         let back = D::decode::<true>(&mut Reader::new(bytes, &arena)).unwrap();
         prop_assert_eq!(D::to_owned(back), D::to_owned(r));
+        prop_assert_eq!(&D::to_owned(r).lend(|lent| encoded::<D>(lent)), bytes);
         // With bytes after it: they are left over, and decide only between equal values.
         let mut longer = Vec::new();
         D::encode::<false>(r, &mut longer);
@@ -84,11 +85,60 @@ proptest! {
     }
 
     #[test]
+    fn wide_numbers(a in any::<i128>(), b in any::<i128>(), c in any::<u128>(), d in any::<u128>()) {
+        holds::<i128>(a, b, a.cmp(&b))?;
+        holds::<u128>(c, d, c.cmp(&d))?;
+        holds::<(i128, u128)>((a, c), (b, d), (a, c).cmp(&(b, d)))?;
+    }
+
+    #[test]
+    fn characters(a in any::<char>(), b in any::<char>(), c in any::<char>()) {
+        holds::<char>(a, b, a.cmp(&b))?;
+        holds::<(char, Reverse<char>)>((a, Reverse(b)), (a, Reverse(c)), c.cmp(&b))?;
+    }
+
+    #[test]
+    fn arrays(a in any::<[i16; 3]>(), b in any::<[i16; 3]>(), c in any::<[u64; 1]>(), d in any::<[u64; 1]>()) {
+        holds::<[i16; 3]>(&a, &b, a.cmp(&b))?;
+        holds::<([u64; 1], [i16; 3])>((&c, &a), (&d, &b), (c, a).cmp(&(d, b)))?;
+        holds::<Reverse<[i16; 3]>>(Reverse(&a), Reverse(&b), b.cmp(&a))?;
+        holds::<[u64; 0]>(&[], &[], Ordering::Equal)?;
+        holds::<Option<[bool; 2]>>(None, Some(&[a[0] > 0, b[0] > 0]), Ordering::Less)?;
+    }
+
+    #[test]
+    fn nested_options(a in any::<Option<Option<u8>>>(), b in any::<Option<Option<u8>>>(), c in text(), d in text()) {
+        holds::<Option<Option<u8>>>(a, b, a.cmp(&b))?;
+        let (x, y) = (a.map(|a| a.map(|_| c.as_str())), b.map(|b| b.map(|_| d.as_str())));
+        holds::<Option<Option<String>>>(x, y, x.cmp(&y))?;
+        holds::<(Option<Option<String>>, char)>((x, 'x'), (y, 'x'), x.cmp(&y))?;
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
         let arena = Arena::new();
         let mut reader = Reader::new(&bytes, &arena);
         let _ = <(String, Vec<u8>)>::decode::<true>(&mut reader);
         let _ = <(Option<u32>, Vec<i64>)>::decode::<false>(&mut Reader::new(&bytes, &arena));
+        let _ = <([i32; 2], char)>::decode::<true>(&mut Reader::new(&bytes, &arena));
         let _ = Reverse::<String>::decode::<true>(&mut Reader::new(&bytes, &arena));
     }
+}
+
+/// The bytes of keys decide the partition of a record and lie in datasets and shuffle files: they never change.
+#[test]
+fn encodings_are_what_they_were() {
+    let bytes = encoded::<(String, i32, f64)>(("a\0", -1, 1.5));
+    assert_eq!(bytes, b"a\x00\xff\x00\x00\x7f\xff\xff\xff\xbf\xf8\x00\x00\x00\x00\x00\x00");
+    assert_eq!(
+        encoded::<(Option<bool>, Vec<u16>, [u8; 2])>((Some(true), &[258], b"\0x")),
+        b"\x01\x01\x01\x01\x02\x00\x00x"
+    );
+    assert_eq!(encoded::<Reverse<String>>(Reverse("a")), [!b'a', 0xff, 0xff]);
+    assert_eq!(
+        encoded::<(u128, i128)>((1, -1)).as_chunks::<16>().0,
+        [1u128.to_be_bytes(), [[0x7f].as_slice(), &[0xff; 15]].concat().try_into().unwrap()]
+    );
+    assert_eq!(encoded::<char>('a'), b"\0\0\0a");
+    assert_eq!(encoded::<[i16; 2]>(&[1, -1]), b"\x80\x01\x7f\xff");
 }

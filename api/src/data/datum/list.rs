@@ -1,4 +1,4 @@
-//! Vectors of numbers: each element after a `01` byte, and a `00` byte at the end, so that a prefix sorts first.
+//! Lists and arrays of numbers. Arrays: the elements in sequence. Vectors: each element after a `01` byte, and a `00` byte at the end, so that a prefix sorts first.
 
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
@@ -37,6 +37,9 @@ impl<T: Scalar> Datum for Vec<T> {
     fn to_owned(r: &[T]) -> Vec<T> {
         r.to_vec()
     }
+    fn lend<X>(&self, f: impl FnOnce(&[T]) -> X) -> X {
+        f(self)
+    }
     fn show(r: &[T], out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("[")?;
         for (i, v) in r.iter().enumerate() {
@@ -62,6 +65,44 @@ impl<T: Scalar> IntoDatum for Vec<T> {
 impl<T: Scalar> IntoDatum for &Vec<T> {
     type Datum = Vec<T>;
     fn with<X>(self, f: impl FnOnce(&[T]) -> X) -> X {
+        f(self)
+    }
+}
+
+impl<T: Scalar, const N: usize> Datum for [T; N] {
+    type Ref<'a> = &'a [T; N];
+    const BORROWS: bool = true;
+    fn encode<const LAST: bool>(r: &[T; N], out: &mut Vec<u8>) {
+        r.iter().for_each(|v| T::encode::<false>(*v, out))
+    }
+    fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<&'a [T; N], DecodeError> {
+        let arena = reader.arena;
+        let list = arena.keep_list(N, |_| T::decode::<false>(reader))?;
+        list.try_into().map_err(|_| DecodeError::new("array", "wrong length"))
+    }
+    fn shorten<'s, 'l: 's>(r: &'l [T; N]) -> &'s [T; N] {
+        r
+    }
+    fn to_owned(r: &[T; N]) -> [T; N] {
+        *r
+    }
+    fn lend<X>(&self, f: impl FnOnce(&[T; N]) -> X) -> X {
+        f(self)
+    }
+    fn show(r: &[T; N], out: &mut dyn fmt::Write) -> fmt::Result {
+        <Vec<T>>::show(r, out)
+    }
+}
+impl<T: Scalar, const N: usize> Key for [T; N] {}
+impl<T: Scalar, const N: usize> IntoDatum for [T; N] {
+    type Datum = [T; N];
+    fn with<X>(self, f: impl FnOnce(&[T; N]) -> X) -> X {
+        f(&self)
+    }
+}
+impl<T: Scalar, const N: usize> IntoDatum for &[T; N] {
+    type Datum = [T; N];
+    fn with<X>(self, f: impl FnOnce(&[T; N]) -> X) -> X {
         f(self)
     }
 }

@@ -43,6 +43,12 @@ impl<T: Datum> Datum for Option<T> {
     fn to_owned(r: Option<T::Ref<'_>>) -> Option<T> {
         r.map(T::to_owned)
     }
+    fn lend<X>(&self, f: impl FnOnce(Option<T::Ref<'_>>) -> X) -> X {
+        match self {
+            None => f(None),
+            Some(v) => v.lend(|r| f(Some(r))),
+        }
+    }
     fn detach<'a>(r: Option<T::Ref<'_>>) -> Option<Option<T::Ref<'a>>> {
         match r {
             None => Some(None),

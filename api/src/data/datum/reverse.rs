@@ -28,6 +28,9 @@ impl<T: Key> Datum for Reverse<T> {
     fn to_owned(r: Self::Ref<'_>) -> Self {
         Reverse(T::to_owned(r.0))
     }
+    fn lend<X>(&self, f: impl FnOnce(Self::Ref<'_>) -> X) -> X {
+        self.0.lend(|r| f(Reverse(r)))
+    }
     fn show(r: Self::Ref<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
         T::show(r.0, out)
     }

@@ -73,6 +73,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     fn forms(forms: &mut Forms) {
         forms.add::<T>()
     }
+    fn lend<X>(&self, f: impl FnOnce(&T) -> X) -> X {
+        f(&self.0)
+    }
     fn to_owned(r: &T) -> Self {
         let mut bytes = Vec::new();
         let copied = wire::encode(r, &mut bytes).map_err(|e| e.to_string());
@@ -87,6 +90,36 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
 fn written<T: Serialize + DeserializeOwned + 'static>(value: &T, out: &mut Vec<u8>) {
     if let Err(e) = wire::encode(value, out) {
         Unwinding { failure: Failure::new(Code::FieldNotRepresentable, e.to_string()), of_record: true }.start()
+    }
+}
+
+/// A borrowed value, which is emitted as a [`Serde`] without a copy; made by [`Serde::of`].
+#[derive(Clone, Copy, Debug)]
+pub struct SerdeRef<'a, T>(&'a T);
+
+impl<T> Serde<T> {
+    /// Emits a borrowed value: `out.emit(key, Serde::of(&visit))`.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn twice(lists: &Records<Serde<Vec<u8>>>) -> Records<Serde<Vec<u8>>> {
+    ///     lists.map(|list, out| {
+    ///         out.push(Serde::of(list));
+    ///         out.push(Serde::of(list))
+    ///     })
+    /// }
+    /// # let got = windrow::testing::run(["a"], |lines| twice(&lines.map(|l, out| out.push(Serde(l.as_bytes().to_vec())))));
+    /// # assert_eq!(got.unwrap(), [Serde(b"a".to_vec()), Serde(b"a".to_vec())]);
+    /// ```
+    pub fn of(value: &T) -> SerdeRef<'_, T> {
+        SerdeRef(value)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> IntoDatum for SerdeRef<'_, T> {
+    type Datum = Serde<T>;
+    fn with<X>(self, f: impl FnOnce(&T) -> X) -> X {
+        f(self.0)
     }
 }
 

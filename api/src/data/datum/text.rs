@@ -5,6 +5,8 @@ use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// Converts bytes to a string. Most strings are short and ASCII, and checking for ASCII is cheaper than checking for
 /// UTF-8.
@@ -35,6 +37,9 @@ impl Datum for String {
     fn to_owned(r: &str) -> String {
         r.to_string()
     }
+    fn lend<X>(&self, f: impl FnOnce(&str) -> X) -> X {
+        f(self)
+    }
     fn show(r: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         write!(out, "{r:?}")
     }
@@ -54,4 +59,5 @@ macro_rules! into_text {
         }
     )*};
 }
-into_text!(&str, String, &String, Cow<'_, str>, &&str);
+into_text!(&str, String, &String, Cow<'_, str>, &&str, &Cow<'_, str>);
+into_text!(Box<str>, &Box<str>, Rc<str>, &Rc<str>, Arc<str>, &Arc<str>);

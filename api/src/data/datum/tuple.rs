@@ -8,6 +8,9 @@ use std::fmt;
 macro_rules! lend {
     ($f:ident; $($T:ident $t:ident),*) => { $f(($(<$T::Datum as Datum>::shorten($t),)*)) };
 }
+macro_rules! lend_owned {
+    ($f:ident; $($T:ident $t:ident),*) => { $f(($($T::shorten($t),)*)) };
+}
 macro_rules! tuple {
     ($($T:ident $t:ident),*; $L:ident $l:ident) => {
         impl<$($T: Datum,)* $L: Datum> Datum for ($($T,)* $L) {
@@ -47,6 +50,11 @@ macro_rules! tuple {
                 ($($T::to_owned($t),)* $L::to_owned($l))
             }
             #[inline]
+            fn lend<Z>(&self, f: impl FnOnce(Self::Ref<'_>) -> Z) -> Z {
+                let ($($t,)* $l) = self;
+                tuple!(@own f [$($T $t),*, $L $l] $($t)* $l)
+            }
+            #[inline]
             fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
                 let ($($t,)* $l) = r;
                 Some(($($T::detach($t)?,)* $L::detach($l)?))
@@ -66,6 +74,10 @@ macro_rules! tuple {
         $h.with(|$h| tuple!(@nest $f [$($T $t),*] $($rest)*))
     };
     (@nest $f:ident [$($T:ident $t:ident),*]) => { lend!($f; $($T $t),*) };
+    (@own $f:ident [$($T:ident $t:ident),*] $h:ident $($rest:ident)*) => {
+        $h.lend(|$h| tuple!(@own $f [$($T $t),*] $($rest)*))
+    };
+    (@own $f:ident [$($T:ident $t:ident),*]) => { lend_owned!($f; $($T $t),*) };
 }
 tuple!(A a; B b);
 tuple!(A a, B b; C c);

@@ -37,7 +37,11 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// ```
     #[track_caller]
     pub fn combine<C: Combiner<V>>(&self, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
-        let op = Op::here("combine");
+        self.combine_as(Op::here("combine"), combiner)
+    }
+
+    /// Combines for the operation `op`.
+    pub(super) fn combine_as<C: Combiner<V>>(&self, op: Op, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
         let combiner = Arc::new(combiner);
         let partitions = self.keyed.unwrap_or(Partitions::Auto);
         let partitioner = if self.keyed.is_some() { Partitioner::Same } else { Partitioner::Hash };
@@ -45,7 +49,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         for branch in self.branches.iter() {
             let (chain, combiner) = (branch.chain.clone(), combiner.clone());
             let output = Output::Edge { partitions, partitioner, order: Order::Key, combined: true };
-            let stage = self.flow.add_stage(branch, "combine", op.at, vec![], vec![output], move |cx| {
+            let stage = self.flow.add_stage(branch, op.name, op.at, vec![], vec![output], move |cx| {
                 Ok(vec![fold_into_edge::<K, V, C>(cx, op, &*chain, partitioner, combiner.clone())?])
             });
             ports.push(Port { stage, output: 0 });

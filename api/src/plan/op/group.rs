@@ -40,7 +40,15 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
         &self,
         f: impl Fn(A::Ref<'_>, &mut Values<'_, (B, V)>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
-        let op = Op::here("group");
+        self.group_as(Op::here("group"), f)
+    }
+
+    /// Groups for the operation `op`.
+    pub(super) fn group_as<O: Datum, X: Outcome>(
+        &self,
+        op: Op,
+        f: impl Fn(A::Ref<'_>, &mut Values<'_, (B, V)>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
+    ) -> Records<O> {
         let partitions = Partitions::Auto;
         let ports = self.flow.shared_edge(self.node, "grouped".to_string(), || {
             let layout = |_: &_| Layout { partitions, partitioner: Partitioner::Hash, order: Order::Key };
@@ -48,7 +56,7 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
         });
         let ports = ports.in_order();
         let chain = GroupBy { f, op, types: PhantomData::<fn(A, B, V) -> O> };
-        let branch = reading(&self.flow, vec![ports], partitions, "group", false, vec![], Arc::new(chain));
+        let branch = reading(&self.flow, vec![ports], partitions, op.name, false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
 }

@@ -29,8 +29,9 @@ pub(super) fn claim(cx: &TaskCx<'_>) -> Option<Claim> {
     cx.any_order().then(|| Lookup::claim(&cx.share, pairs, bytes)).flatten()
 }
 
-/// Calls `f` with every left pair and each right value of its key, or once without a value.
-pub(super) fn run<K: Key, V: Datum, W: Datum>(
+/// Calls `f` with every left pair and each right value of its key (with `FIRST`, only the first one), or once without a
+/// value.
+pub(super) fn run<const FIRST: bool, K: Key, V: Datum, W: Datum>(
     cx: &TaskCx<'_>,
     claim: Claim,
     mut f: impl FnMut(K::Ref<'_>, V::Ref<'_>, Option<W::Ref<'_>>),
@@ -55,6 +56,9 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
                     for w in lookup.values(first) {
                         let w = W::decode::<true>(&mut Reader::new(w, &arena)).map_err(undecodable_there)?;
                         f(K::shorten(k), V::shorten(v), Some(w));
+                        if FIRST {
+                            break;
+                        }
                     }
                 }
             }

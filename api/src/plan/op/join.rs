@@ -41,7 +41,8 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     }
 }
 
-fn joined<K: Key, V: Datum, W: Datum, O: Datum>(
+/// Pairs by the key of both sides, in the partitions of the side that has some, through `chain`.
+pub(super) fn joined<K: Key, V: Datum, W: Datum, O: Datum>(
     left: &Pairs<K, V>,
     right: &Pairs<K, W>,
     op: &str,
@@ -63,7 +64,7 @@ struct Join<K, V, W> {
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, W))> for Join<K, V, W> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, W))>) -> TaskResult<()> {
         if let Some(claim) = hash_join::claim(cx) {
-            return hash_join::run::<K, V, W>(cx, claim, |k, v, w| {
+            return hash_join::run::<false, K, V, W>(cx, claim, |k, v, w| {
                 if let Some(w) = w {
                     sink.push((K::shorten(k), (V::shorten(v), W::shorten(w))))
                 }
@@ -89,7 +90,7 @@ struct LeftJoin<K, V, W> {
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, Option<W>))> for LeftJoin<K, V, W> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, Option<W>))>) -> TaskResult<()> {
         if let Some(claim) = hash_join::claim(cx) {
-            return hash_join::run::<K, V, W>(cx, claim, |k, v, w| {
+            return hash_join::run::<false, K, V, W>(cx, claim, |k, v, w| {
                 sink.push((K::shorten(k), (V::shorten(v), w.map(W::shorten))))
             });
         }

@@ -2,7 +2,7 @@
 
 use crate::data::emitter::{Push, PushFn};
 use crate::error::Error;
-use crate::plan::chain::Chain;
+use crate::plan::chain::{Branch, Chain};
 use crate::plan::records::Records;
 use crate::report::warning::warn_once;
 use crate::task::context::TaskCx;
@@ -53,7 +53,7 @@ impl Records<Vec<u8>> {
         }
         let branches = self.branches.iter().map(|b| {
             let pipe = Pipe { before: b.chain.clone(), op, command: command.to_string() };
-            b.then("pipe", Arc::new(pipe))
+            Branch { has_places: false, ..b.then("pipe", Arc::new(pipe)) }
         });
         Records::new(&self.flow, branches.collect(), None)
     }

@@ -32,7 +32,7 @@ impl<R: Datum> Records<R> {
             let one = Records::new(&self.flow, vec![branch.clone()], None);
             let layout = |_: &_| Layout { partitions, partitioner, order: Order::Arrival };
             let ports = edge_stages(&one, "share", at, layout, write_record::<R>).in_order();
-            let chain = ReadRecords { types: PhantomData::<fn() -> R> };
+            let chain = ReadRecords { most: u64::MAX, types: PhantomData::<fn() -> R> };
             reading(&self.flow, vec![ports], partitions, "shared", false, vec![], Arc::new(chain))
         });
         Records::new(&self.flow, branches.collect(), self.keyed)

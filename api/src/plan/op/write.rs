@@ -48,7 +48,7 @@ impl<R: Datum> Records<R> {
                 order: Order::Arrival,
             };
             let ports: Vec<Port> = edge_stages(self, "gather", at, layout, write_record::<R>).in_order();
-            let chain = ReadRecords { types: PhantomData::<fn() -> R> };
+            let chain = ReadRecords { most: u64::MAX, types: PhantomData::<fn() -> R> };
             reading(&self.flow, vec![ports], partitions, "gathered", false, vec![], Arc::new(chain))
         };
         branch.need_order();

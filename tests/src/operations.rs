@@ -1,0 +1,148 @@
+//! A job for each group of operations, so that runs of it can be compared.
+
+use windrow::prelude::*;
+
+/// Applies the operations of a group to lines `WORD NUMBER`.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Operations {
+    /// whole, joins, folds, places or sketches
+    group: String,
+    /// Files with lines `WORD NUMBER`
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+}
+
+/// Records of any type as lines with their name.
+fn named<R: windrow::Datum>(
+    name: &'static str,
+    records: &Records<R>,
+    text: impl Fn(R::Ref<'_>) -> String + Send + Sync + 'static,
+) -> Records<String> {
+    records.map(move |r, out| out.push(format!("{name}: {}", text(r))))
+}
+
+/// Operations on all records together.
+fn whole(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    fn text((word, n): (&str, u64)) -> String {
+        format!("{word} {n}")
+    }
+    vec![
+        named("count", &pairs.count(), |n| n.to_string()),
+        named("combine_all", &pairs.values().combine_all((Sum, Max)), |(sum, max)| format!("{sum} {max}")),
+        named("top", &pairs.top(5), text),
+        named("top_by", &pairs.top_by(5, |(_, n)| Reverse(n)), text),
+        named("take", &pairs.take(70), text),
+        named("take of sums", &pairs.combine(Sum).take(30), text),
+        named("first", &pairs.sort().first(), text),
+        named(
+            "flatten",
+            &pairs.map(|(_, n), out| out.push((n % 7 == 0).then_some(n))).flatten().inspect(|_| {}),
+            |n| n.to_string(),
+        ),
+    ]
+}
+
+/// Joins that keep or leave out what has no partner.
+fn joins(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let (left, right) = (pairs.filter(|(_, n)| n % 3 == 0), pairs.filter(|(_, n)| n % 5 == 1));
+    vec![
+        named("semi_join", &left.semi_join(&right), |(word, n)| format!("{word} {n}")),
+        named("anti_join", &left.anti_join(&right), |(word, n)| format!("{word} {n}")),
+        named("full_join", &left.combine(Sum).full_join(&right.combine(Sum)), |(word, sides)| {
+            format!("{word} {sides:?}")
+        }),
+    ]
+}
+
+/// A key that is an enum.
+#[derive(Datum)]
+#[datum(derive(Debug))]
+enum Size {
+    Short(String),
+    Long { length: u64 },
+}
+
+/// Folds by functions and by field.
+fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let merge =
+        |a: &mut (u64, String), b: (u64, String)| *a = (a.0 + b.0, std::cmp::max(std::mem::take(&mut a.1), b.1));
+    let sizes = pairs.map(|(word, n), out| {
+        let size = if word.len() > 4 { SizeRef::Long { length: word.len() as u64 } } else { SizeRef::Short(word) };
+        out.emit(size, n)
+    });
+    let by_word = pairs.map(|(word, n), out| out.emit(word.len(), (n, word)));
+    vec![
+        named("reduce_by", &pairs.reduce_by(|a, b| a ^ b), |(word, n)| format!("{word} {n}")),
+        named("combine_by", &pairs.combine_by(|n| (n, format!("{n}")), merge), |(word, both)| {
+            format!("{word} {both:?}")
+        }),
+        named("each", &by_word.combine(Each((Sum, Count))), |(length, both)| format!("{length} {both:?}")),
+        named("of", &by_word.combine((Sum.of(|v: (u64, &str)| v.0), Count)), |(length, both)| {
+            format!("{length} {both:?}")
+        }),
+        named("derived", &sizes.combine(Sum), |(size, n)| format!("{size:?} {n}")),
+        named("distinct_by", &pairs.distinct_by(|(word, _)| word.len()), |(word, n)| format!("{word} {n}")),
+    ]
+}
+
+/// Operations that depend on where a record lies.
+fn places(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let keyed = pairs.map(|(word, n), out| out.emit((word, n), ()));
+    vec![
+        named("zip_with_index", &pairs.zip_with_index(), |((word, n), i)| format!("{i} {word} {n}")),
+        named("zip_with_index of sums", &pairs.combine(Sum).zip_with_index(), |((word, n), i)| {
+            format!("{i} {word} {n}")
+        }),
+        named("repartition", &pairs.repartition(4), |(word, n)| format!("{word} {n}")),
+        named("partition_with", &pairs.partition_with(3, |word| word.len() as u32 % 3), |(word, n)| {
+            format!("{word} {n}")
+        }),
+        named("sample", &pairs.sample(0.2, 5), |(word, n)| format!("{word} {n}")),
+        named("sample of sums", &pairs.combine(Sum).sample(0.2, 5), |(word, n)| format!("{word} {n}")),
+        named("window", &keyed.window(|word, [(a, ()), (b, ())], out| out.emit(word, b - a)), |(word, n)| {
+            format!("{word} {n}")
+        }),
+        named(
+            "map_partitions",
+            &pairs.partition_by(2).map_partitions(|| Ok(0), |sum, (_, n), _| *sum += n, |sum, out| out.push(sum)),
+            |n| n.to_string(),
+        ),
+    ]
+}
+
+/// Statistics by sketches, of few and of many values.
+fn sketches(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let many = pairs.map(|(word, n), out| (0..40).for_each(|i| out.emit(word.len() % 3, n * i)));
+    vec![
+        named("quantiles", &pairs.combine(Quantiles([0.1, 0.5])), |(word, q)| format!("{word} {q:?}")),
+        named("quantiles of many", &many.combine(Quantiles([0.1, 0.5])), |(key, q)| format!("{key} {q:?}")),
+        named("histogram", &many.combine(Histogram::new([10.0, 100.0])), |(key, counts)| format!("{key} {counts:?}")),
+        named("approx_distinct", &many.combine(ApproxDistinct), |(key, n)| format!("{key} {n}")),
+        named("approx_distinct of all", &many.approx_distinct(), |n| n.to_string()),
+    ]
+}
+
+impl Job for Operations {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let pairs = flow.read(lines(&self.input)).map(|line, out| {
+            let (word, number) = line.split_once(' ').ok_or_else(|| Error::msg("the line is not `WORD NUMBER`"))?;
+            out.emit(word, number.parse::<u64>()?);
+            Ok(())
+        });
+        let results = match self.group.as_str() {
+            "whole" => whole(&pairs),
+            "joins" => joins(&pairs),
+            "folds" => folds(&pairs),
+            "places" => places(&pairs),
+            "sketches" => sketches(&pairs),
+            other => return Err(Error::msg(format!("there is no group {other}"))),
+        };
+        results.iter().enumerate().try_for_each(|(i, result)| result.write(text(format!("{}/{i}", self.output))))
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    windrow::main::<Operations>()
+}
