@@ -163,7 +163,7 @@ impl Scheduler {
 
     /// Handles one event and returns the actions in the order in which to carry them out. Costs a few tree operations
     /// per event and per assigned task, except for the loss of a worker or of an output, which examines every task of
-    /// the running jobs.
+    /// the running jobs, and for the first reader of a done stage, whose table names every task of that stage.
     ///
     /// `now` may not go back; if it does, the latest time seen is used.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
