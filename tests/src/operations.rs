@@ -72,6 +72,7 @@ fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
         let size = if word.len() > 4 { SizeRef::Long { length: word.len() as u64 } } else { SizeRef::Short(word) };
         out.emit(size, n)
     });
+    let lists = pairs.map(|(word, n), out| out.emit(word.split_inclusive('a').collect::<Vec<_>>(), n));
     let by_word = pairs.map(|(word, n), out| out.emit(word.len(), (n, word)));
     vec![
         named("reduce_by", &pairs.reduce_by(|a, b| a ^ b), |(word, n)| format!("{word} {n}")),
@@ -82,6 +83,7 @@ fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
         named("of", &by_word.combine((Sum.of(|v: (u64, &str)| v.0), Count)), |(length, both)| {
             format!("{length} {both:?}")
         }),
+        named("lists", &lists.combine(Sum), |(list, n)| format!("{:?} {n}", list.iter().collect::<Vec<_>>())),
         named("derived", &sizes.combine(Sum), |(size, n)| format!("{size:?} {n}")),
         named("distinct_by", &pairs.distinct_by(|(word, _)| word.len()), |(word, n)| format!("{word} {n}")),
     ]
