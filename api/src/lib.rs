@@ -58,7 +58,8 @@ pub use combiner::{
     Mean, MeanAcc, Min, Number, Of, Quantiles, QuantilesAcc, Quantity, Sum, TopK, Wide64, Wide128,
 };
 pub use data::arena::Arena;
-pub use data::datum::list::Scalar;
+pub use data::datum::items::{Items, ItemsIter};
+pub use data::datum::list::{Element, Scalar};
 pub use data::datum::owned::{Encoded, Owned};
 pub use data::datum::serde::{Serde, SerdeRef};
 pub use data::datum::{Datum, IntoDatum, Key, Reader};

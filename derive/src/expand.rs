@@ -12,6 +12,7 @@ pub(crate) fn expand(shape: &Shape) -> TokenStream {
     let definition = borrowed_form(shape);
     let datum = datum(shape);
     let fields: Vec<_> = shape.fields().map(|f| &f.of).collect();
+    let element = element(shape);
     let columns = (!shape.is_enum).then(|| columns(shape));
     quote! {
         #definition
@@ -21,6 +22,7 @@ pub(crate) fn expand(shape: &Shape) -> TokenStream {
         #[automatically_derived]
         impl ::windrow::Key for #name where #(for<'key> #fields: ::windrow::Key,)* {}
         #columns
+        #element
         #[automatically_derived]
         impl ::windrow::IntoDatum for #name {
             type Datum = #name;
@@ -284,6 +286,43 @@ fn columns(shape: &Shape) -> TokenStream {
             ) -> ::windrow::Result<()> {
                 #(#all)*
                 ::core::result::Result::Ok(())
+            }
+        }
+    }
+}
+
+/// The type as an element of lists, which are visited one by one.
+fn element(shape: &Shape) -> TokenStream {
+    let name = &shape.name;
+    let form = borrowed_type(shape);
+    let list = |lifetime: TokenStream| quote!(::windrow::Items<#lifetime, #name>);
+    let (here, a, l, s) = (list(quote!('_)), list(quote!('a)), list(quote!('l)), list(quote!('s)));
+    quote! {
+        #[automatically_derived]
+        impl ::windrow::Element for #name {
+            type List<'a> = #a;
+            fn encode_list(list: #here, out: &mut ::std::vec::Vec<u8>) {
+                list.encode(out)
+            }
+            fn decode_list<'a>(
+                reader: &mut ::windrow::Reader<'a>,
+            ) -> ::core::result::Result<#a, ::windrow::DecodeError> {
+                ::windrow::Items::decode(reader)
+            }
+            fn shorten_list<'s, 'l: 's>(list: #l) -> #s {
+                list.shorten()
+            }
+            fn owned_list(list: #here) -> ::std::vec::Vec<Self> {
+                list.iter().map(<#name as ::windrow::Datum>::to_owned).collect()
+            }
+            fn lend_list<X>(list: &[Self], f: impl ::core::ops::FnOnce(#here) -> X) -> X {
+                ::windrow::Items::lend(list, f)
+            }
+            fn each_of(list: #here, f: impl ::core::ops::FnMut(#form)) {
+                list.iter().for_each(f)
+            }
+            fn show_list(list: #here, out: &mut dyn ::core::fmt::Write) -> ::core::fmt::Result {
+                list.show(out)
             }
         }
     }

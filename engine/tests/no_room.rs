@@ -94,6 +94,24 @@ fn full_disk_fails_an_edge_and_leaves_no_run() {
 }
 
 #[test]
+fn full_disk_fails_an_edge_of_two_levels_and_leaves_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = EdgeSpec { partitioning: Partitioning::Hash(3_000), ..spec(folder.path()) };
+    for (place, passes) in [("spill", [1, 2, 3]), ("shuffle.write", [1, 2, 1_000])] {
+        for pass in passes {
+            let armed = arm(&format!("{place}=enospc@{pass}"));
+            let failure = Failure::from(write(&spec).expect_err("the place is passed"));
+            drop(armed);
+            assert_eq!(failure.code, Code::NoSpace, "{place}: {failure}");
+            assert_eq!(runs_left(folder.path()), 0, "{place}");
+        }
+    }
+    let records = |segments: Vec<LocalSegment>| segments.iter().map(|s| s.records).sum::<u64>();
+    assert_eq!(records(write(&spec).unwrap()), u64::from(RECORDS));
+    assert_eq!(runs_left(folder.path()), 0);
+}
+
+#[test]
 fn full_disk_fails_a_group_without_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let _armed = arm("group.spill=enospc");

@@ -12,6 +12,16 @@ struct Operations {
     input: Vec<String>,
     #[arg(long)]
     output: String,
+    /// A folder that all workers see: a task of each kind fails at its first attempt, and leaves a file there
+    #[arg(long)]
+    fail_once: Option<String>,
+}
+
+/// Panics once in a job for each name.
+fn fail_once(folder: Option<&str>, name: &str) {
+    let Some(folder) = folder else { return };
+    let mark = std::path::Path::new(folder).join(name);
+    assert!(std::fs::File::create_new(mark).is_err(), "the first attempt at {name}");
 }
 
 /// Records of any type as lines with their name.
@@ -72,6 +82,7 @@ fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
         let size = if word.len() > 4 { SizeRef::Long { length: word.len() as u64 } } else { SizeRef::Short(word) };
         out.emit(size, n)
     });
+    let lists = pairs.map(|(word, n), out| out.emit(word.split_inclusive('a').collect::<Vec<_>>(), n));
     let by_word = pairs.map(|(word, n), out| out.emit(word.len(), (n, word)));
     vec![
         named("reduce_by", &pairs.reduce_by(|a, b| a ^ b), |(word, n)| format!("{word} {n}")),
@@ -82,6 +93,7 @@ fn folds(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
         named("of", &by_word.combine((Sum.of(|v: (u64, &str)| v.0), Count)), |(length, both)| {
             format!("{length} {both:?}")
         }),
+        named("lists", &lists.combine(Sum), |(list, n)| format!("{:?} {n}", list.iter().collect::<Vec<_>>())),
         named("derived", &sizes.combine(Sum), |(size, n)| format!("{size:?} {n}")),
         named("distinct_by", &pairs.distinct_by(|(word, _)| word.len()), |(word, n)| format!("{word} {n}")),
     ]
@@ -126,7 +138,11 @@ fn sketches(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
 
 impl Job for Operations {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        let pairs = flow.read(lines(&self.input)).map(|line, out| {
+        let folder = self.fail_once.clone();
+        let pairs = flow.read(lines(&self.input)).map(move |line, out| {
+            if line.ends_with('7') {
+                fail_once(folder.as_deref(), "read");
+            }
             let (word, number) = line.split_once(' ').ok_or_else(|| Error::msg("the line is not `WORD NUMBER`"))?;
             out.emit(word, number.parse::<u64>()?);
             Ok(())
@@ -139,7 +155,11 @@ impl Job for Operations {
             "sketches" => sketches(&pairs),
             other => return Err(Error::msg(format!("there is no group {other}"))),
         };
-        results.iter().enumerate().try_for_each(|(i, result)| result.write(text(format!("{}/{i}", self.output))))
+        results.iter().enumerate().try_for_each(|(i, result)| {
+            let folder = self.fail_once.clone();
+            let result = result.inspect(move |_| fail_once(folder.as_deref(), &format!("result-{i}")));
+            result.write(text(format!("{}/{i}", self.output)))
+        })
     }
 }
 

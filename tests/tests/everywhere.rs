@@ -77,7 +77,7 @@ fn flags_without_effect_are_named_with_an_alternative() {
 const OPERATIONS: [&str; 5] = ["whole", "joins", "folds", "places", "sketches"];
 
 #[test]
-fn operations_write_the_same_bytes_on_a_cluster() {
+fn operations_write_the_same_bytes_after_failed_attempts() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(31);
     for file in ["a", "b"] {
@@ -100,8 +100,14 @@ fn operations_write_the_same_bytes_on_a_cluster() {
             format!("{group}/{place}")
         });
         local(folder.path(), "operations", run(&here, "1MB")).ok();
-        cluster.job(folder.path(), "operations", run(&there, "2kB")).ok();
+        // A task that reads, and one of each result, fails at first.
+        let marks = folder.path().join(group).join("marks");
+        std::fs::create_dir(&marks).unwrap();
+        let mut fails = run(&there, "2kB");
+        fails.extend(["--fail-once".to_string(), marks.to_str().unwrap().to_string()]);
+        cluster.job(folder.path(), "operations", fails).ok();
         let (here, there) = (results(&here), results(&there));
+        assert_eq!(names_in(&marks).len(), here.len() + 1, "{group}");
         assert!(here.len() > 1 && here.iter().all(|parts| parts.values().any(|bytes| !bytes.is_empty())), "{group}");
         for (i, (here, there)) in here.iter().zip(&there).enumerate() {
             assert!(here == there, "result {i} of {group}: {here:?} and {there:?}");

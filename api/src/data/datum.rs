@@ -4,10 +4,12 @@
 //! (`&str`, `(&str, u64)`). One encoding serves keys and values: `memcmp` of the encoded bytes orders the values, and
 //! two values are equal exactly if their bytes are. The engine sees only those bytes.
 
+mod array;
 mod bytes;
 mod character;
 mod float;
 mod int;
+pub(crate) mod items;
 #[cfg(test)]
 mod laws;
 pub(crate) mod list;
@@ -74,7 +76,7 @@ impl<'a> Reader<'a> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a record type",
     label = "not a record type",
-    note = "record types: integers, floats, bool, char, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, structs and enums with `#[derive(Datum)]`, and `Serde<T>` for any serde type"
+    note = "record types: integers, floats, bool, char, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, arrays of numbers, vectors, `Option`, `Reverse`, tuples of those, structs and enums with `#[derive(Datum)]`, and `Serde<T>` for any serde type"
 )]
 pub trait Datum: Sized + Send + 'static {
     /// The borrowed form that user functions get.
@@ -131,7 +133,7 @@ pub trait Datum: Sized + Send + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a key",
-    note = "keys: integers, floats (NaN sorts last), bool, char, `String`, `Vec<u8>`, `[u8; N]`, vectors and arrays of numbers, `Option`, `Reverse`, tuples of those, and structs and enums of those with `#[derive(Datum)]`"
+    note = "keys: integers, floats (NaN sorts last), bool, char, `String`, `Vec<u8>`, `[u8; N]`, arrays of numbers, vectors, `Option`, `Reverse`, tuples of those, and structs and enums of those with `#[derive(Datum)]`"
 )]
 pub trait Key: Datum {}
 
@@ -140,7 +142,7 @@ pub trait Key: Datum {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be emitted",
     label = "cannot be emitted",
-    note = "emit numbers, `char`, `&str`, `String`, `Box<str>`, `Arc<str>` or `Cow<str>`, the same of bytes, `&[u8; N]`, slices and arrays of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
+    note = "emit numbers, `char`, `&str`, `String`, `Box<str>`, `Arc<str>` or `Cow<str>`, the same of bytes, `&[u8; N]`, arrays of numbers, slices and vectors of record types, `Option` and tuples of those, or `Serde(value)` for a serde type"
 )]
 pub trait IntoDatum {
     /// The family of the emitted type.

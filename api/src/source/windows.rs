@@ -90,6 +90,13 @@ mod tests {
 
     const LINES: Framing = Framing::Delimiter(b'\n');
 
+    #[test]
+    fn windows_follow_the_default_partitions_up_to_a_bound() {
+        let tb = 1_000_000_000_000;
+        let counts = [0, 1 << 30, 2_000 << 24, 200_000_000_000, tb, 100 * tb, u64::MAX].map(windows_of);
+        assert_eq!(counts, [1024, 1024, 1024, 3365, 4096, 4096, 4096]);
+    }
+
     /// Lines of these lengths, without their ends.
     fn lines(lengths: &[usize]) -> Vec<u8> {
         lengths.iter().flat_map(|n| [vec![b'x'; *n], vec![b'\n']].concat()).collect()

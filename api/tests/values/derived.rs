@@ -147,6 +147,33 @@ fn derived_values_may_hold_serde_values() {
 }
 
 #[test]
+fn lists_of_any_records_are_keys_and_values() {
+    let got = run(["a b", "b", "a b"], |lines| {
+        let lists = lines.map(|line, out| {
+            let pages: Vec<&str> = line.split(' ').collect();
+            let visits = pages.iter().map(|page| Visit { page: page.to_string(), seconds: 1, from: None });
+            out.emit(pages.clone(), visits.collect::<Vec<_>>())
+        });
+        lists.reduce(|pages, visits, out| {
+            let pages: Vec<String> = pages.iter().map(str::to_uppercase).collect();
+            out.emit(pages, visits.map(|list| list.iter().map(|visit| visit.page.len()).sum::<usize>()).sum::<usize>())
+        })
+    });
+    let texts = |list: &[&str]| list.iter().map(|text| text.to_string()).collect::<Vec<_>>();
+    assert_eq!(got.unwrap(), [(texts(&["A", "B"]), 4), (texts(&["B"]), 1)]);
+    let items = run(["x y", "z"], |lines| {
+        lines
+            .map(|line, out| out.push(line.split(' ').map(|t| Some((t, 'c'))).collect::<Vec<_>>().len()))
+            .flat_map(|n| vec![n])
+    });
+    assert_eq!(items.unwrap(), [2, 1]);
+    let flat = run(["x y", "z"], |lines| {
+        lines.map(|line, out| out.push(line.split(' ').collect::<Vec<_>>())).filter(|list| !list.is_empty()).flatten()
+    });
+    assert_eq!(flat.unwrap(), ["x", "y", "z"]);
+}
+
+#[test]
 fn fields_of_a_struct_are_columns() {
     let visit = Visit { page: "p".to_string(), seconds: -2, from: Some("q".to_string()) };
     assert_eq!(written(&tsv("any"), [(7u8, &visit)]).unwrap(), b"7\tp\t-2\tq\n");

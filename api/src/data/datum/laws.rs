@@ -34,6 +34,14 @@ fn holds<'r, D: Datum + PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
+fn lists<T>(a: &Vec<T>, b: &Vec<T>) -> Result<(), TestCaseError>
+where
+    T: super::list::Element + super::Key + Ord + std::fmt::Debug,
+{
+    a.lend(|x| b.lend(|y| holds::<Vec<T>>(T::shorten_list(x), T::shorten_list(y), a.cmp(b))))?;
+    a.lend(|x| b.lend(|y| holds::<Reverse<Vec<T>>>(Reverse(T::shorten_list(x)), Reverse(T::shorten_list(y)), b.cmp(a))))
+}
+
 /// Strings in which zero bytes and shared prefixes are common.
 fn text() -> impl Strategy<Value = String> {
     "[\0\u{1}ab\u{ff}é]{0,6}"
@@ -115,11 +123,31 @@ proptest! {
     }
 
     #[test]
+    fn nested_lists(
+        a in prop::collection::vec((text(), any::<Option<bool>>()), 0..4),
+        b in prop::collection::vec((text(), any::<Option<bool>>()), 0..4),
+    ) {
+        lists(&a, &b)?;
+        let texts = |list: &[(String, Option<bool>)]| list.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>();
+        lists(&texts(&a), &texts(&b))?;
+        lists(&vec![texts(&a), Vec::new()], &vec![texts(&b)])?;
+        let bytes = |list: &[(String, Option<bool>)]| list.iter().map(|(text, _)| text.clone().into_bytes()).collect::<Vec<_>>();
+        lists(&bytes(&a), &bytes(&b))?;
+        let maybe = |list: &[(String, Option<bool>)]| list.iter().map(|(text, some)| some.map(|_| text.clone())).collect::<Vec<_>>();
+        lists(&maybe(&a), &maybe(&b))?;
+        let letters = |list: &[(String, Option<bool>)]| list.iter().flat_map(|(text, _)| text.chars()).collect::<Vec<_>>();
+        lists(&letters(&a), &letters(&b))?;
+        lists(&vec![[a.len() as u8; 2]], &vec![[b.len() as u8; 2]])?;
+        lists(&vec![[a.len() as u64; 2]], &vec![[b.len() as u64; 2]])?;
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
         let arena = Arena::new();
         let mut reader = Reader::new(&bytes, &arena);
         let _ = <(String, Vec<u8>)>::decode::<true>(&mut reader);
         let _ = <(Option<u32>, Vec<i64>)>::decode::<false>(&mut Reader::new(&bytes, &arena));
+        let _ = <(Vec<String>, Vec<Vec<(u8, Vec<char>)>>)>::decode::<true>(&mut Reader::new(&bytes, &arena));
         let _ = <([i32; 2], char)>::decode::<true>(&mut Reader::new(&bytes, &arena));
         let _ = Reverse::<String>::decode::<true>(&mut Reader::new(&bytes, &arena));
     }
@@ -140,5 +168,6 @@ fn encodings_are_what_they_were() {
         [1u128.to_be_bytes(), [[0x7f].as_slice(), &[0xff; 15]].concat().try_into().unwrap()]
     );
     assert_eq!(encoded::<char>('a'), b"\0\0\0a");
+    assert_eq!(vec!["a".to_string(), String::new()].lend(encoded::<Vec<String>>), b"\x01a\0\0\x01\0\0\0");
     assert_eq!(encoded::<[i16; 2]>(&[1, -1]), b"\x80\x01\x7f\xff");
 }

@@ -1,7 +1,7 @@
 //! `flatten`: the items of lists and options as records.
 
 use crate::data::datum::Datum;
-use crate::data::datum::list::Scalar;
+use crate::data::datum::list::{Element, Scalar};
 use crate::data::datum::serde::Serde;
 use crate::plan::records::Records;
 use crate::task::culprit::Op;
@@ -30,10 +30,10 @@ impl<T: Datum> Nested for Option<T> {
     }
 }
 
-impl<T: Scalar> Nested for Vec<T> {
+impl<T: Element> Nested for Vec<T> {
     type Item = T;
-    fn each(r: &[T], f: impl FnMut(T)) {
-        r.iter().copied().for_each(f)
+    fn each(r: T::List<'_>, f: impl FnMut(T::Ref<'_>)) {
+        T::each_of(r, f)
     }
 }
 

@@ -44,6 +44,11 @@ impl LogReader {
         self.blocks.iter().flatten().map(Sealed::memory).sum()
     }
 
+    /// Bytes of the stored form of the blocks in memory that were not read.
+    pub(in crate::edge) fn stored(&self) -> usize {
+        self.blocks.iter().flatten().map(|sealed| sealed.as_slice().len()).sum()
+    }
+
     /// The next partition with blocks.
     pub(in crate::edge) fn partition(&self) -> Option<u32> {
         self.order.get(self.read).map(|(partition, ..)| *partition)

@@ -99,7 +99,7 @@ impl TwoLevel {
         let identity = self.coarse.spec.identity;
         let (mut reader, claim) = self.coarse.log.into_reader()?;
         let mut fine = PlainEdge::with(spec.clone(), 0, in_group, claim, reader.memory());
-        let is_for_memory = spec.in_memory_outputs.is_some() || reader.memory() < GROUPWISE;
+        let is_for_memory = spec.in_memory_outputs.is_some() || reader.stored() < GROUPWISE;
         let mut file = match runs > 0 || !is_for_memory {
             true => Some(BlockFile::create(&spec.file).map_err(EngineError::file(&spec.file))?),
             false => None,
