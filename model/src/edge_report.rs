@@ -9,6 +9,8 @@ use crate::total::total;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+/// Most hints of one report.
+pub const HINTS_MAX: usize = DENSE_MAX as usize;
 /// Most hints of a dense list: with more partitions each hint is for several of them.
 const DENSE_MAX: u32 = 1_024;
 /// Most partitions with records whose hints are listed one by one.

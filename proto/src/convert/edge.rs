@@ -1,9 +1,10 @@
 //! Outputs for other tasks: their reports, and the tables that readers get.
 
-use super::{ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, required, wire_list};
+use super::{ConvertError, LIST_ITEMS_MAX, list, required, wire_list};
 use crate::v1;
 use bytes::Bytes;
 use prost::Message;
+use windrow_model::edge_report::HINTS_MAX;
 use windrow_model::{
     EdgePort, EdgeReport, Epoch, Incarnation, Origin, OutputEntry, OutputRef, Port, Segment, SizeHints, StageId,
     StageOutputs, TableVersion,
@@ -32,7 +33,7 @@ impl TryFrom<v1::SizeHints> for SizeHints {
         if w.sparse && w.partition.len() != w.hints.len() {
             return Err(ConvertError::invalid("hints", "has not one hint for each partition"));
         }
-        if w.hints.len() > PLAN_ITEMS_MAX {
+        if w.hints.len() > HINTS_MAX {
             return Err(ConvertError::invalid("hints", "has too many items"));
         }
         Ok(match (w.hints.is_empty(), w.sparse) {
