@@ -20,12 +20,22 @@ fn decodes<D: Datum, const LAST: bool>(bytes: &[u8]) {
     assert_eq!(once, twice);
 }
 
+/// A key of each form that is derived.
+#[derive(Datum)]
+enum Shape {
+    Point,
+    Line(i32, [u8; 2]),
+    Named { name: String, sides: Vec<Option<String>> },
+}
+
 /// A key of the type that the first byte selects.
 pub fn keys(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
+    // The kept inputs of the first twelve types begin with any byte.
+    let choice = if *kind < 240 { kind % 12 } else { 12 + kind % 6 };
     macro_rules! of {
         ($($number:literal => $datum:ty,)*) => {
-            match kind % 12 {
+            match choice {
                 $($number => {
                     decodes::<$datum, true>(bytes);
                     decodes::<$datum, false>(bytes);
@@ -47,5 +57,11 @@ pub fn keys(data: &[u8]) {
         9 => (Option<(String, u16)>, Reverse<Vec<u8>>),
         10 => (Reverse<f32>, Vec<u32>),
         11 => bool,
+        12 => (char, [i16; 2]),
+        13 => Vec<String>,
+        14 => (Vec<(String, Option<char>)>, u8),
+        15 => Reverse<Vec<Vec<u16>>>,
+        16 => Shape,
+        17 => Vec<Shape>,
     }
 }
