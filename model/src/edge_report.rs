@@ -4,6 +4,7 @@
 //! sends for a stage grows with the number of its tasks and not with tasks times partitions. Exact offsets and lengths
 //! stand in the index of the output itself.
 
+use crate::mix::mixed;
 use crate::segment::Segment;
 use crate::total::total;
 use serde::{Deserialize, Serialize};
@@ -35,9 +36,7 @@ pub struct EdgeReport {
 impl EdgeReport {
     /// The report on these segments of an edge, which ascend by partition. Linear in their number.
     pub fn of(segments: &[Segment], partitions: u32) -> EdgeReport {
-        let digest = segments
-            .iter()
-            .fold(0, |hash, s| crate::task::mixed(hash, u64::from(s.digest) << 32 | u64::from(s.partition)));
+        let digest = segments.iter().fold(0, |hash, s| mixed(hash, u64::from(s.digest) << 32 | u64::from(s.partition)));
         EdgeReport {
             bytes: total(segments.iter().map(|s| s.length)),
             records: total(segments.iter().map(|s| s.records)),

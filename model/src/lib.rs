@@ -26,6 +26,7 @@ pub mod job;
 pub mod kept_bytes;
 pub mod location;
 pub mod manifest;
+mod mix;
 pub mod node;
 pub mod orphans;
 pub mod path_text;

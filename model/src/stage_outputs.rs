@@ -4,7 +4,7 @@
 //! the first reader; all readers on it share it.
 
 use crate::ids::{AttemptId, Epoch, Incarnation, JobId, StageId, TaskId, WorkerId};
-use crate::task::mixed;
+use crate::mix::mixed;
 use std::collections::HashMap;
 
 /// A state of a stage's outputs. Two tables of a stage with equal versions are equal.

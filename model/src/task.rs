@@ -4,6 +4,7 @@ use crate::chunk::Chunk;
 use crate::counters::Counters;
 use crate::edge_report::EdgeReport;
 use crate::ids::{AttemptId, Digest, Port, StageId};
+use crate::mix::mixed;
 use crate::stage_outputs::TableVersion;
 use crate::total::total;
 use serde::{Deserialize, Serialize};
@@ -205,14 +206,6 @@ pub fn output_digest(outputs: &[OutputReport]) -> u64 {
         }
     }
     hash
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-pub(crate) fn mixed(hash: u64, next: u64) -> u64 {
-    let z = (hash ^ next).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod limits;
 mod locality;
 mod loss;
 mod nondeterminism;
+mod output_tables;
 mod planned_bytes;
 mod port_sizes;
 mod prefetch;

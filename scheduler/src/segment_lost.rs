@@ -1,9 +1,9 @@
 //! Handles a reader that could not read an output: ends its attempt, and decides whether the map that wrote it runs again.
 
 use crate::ledger::Cause;
+use crate::output_tables::edge_ports;
 use crate::planted::{self, Planted};
 use crate::shuffle::is_held;
-use crate::stage_inputs::edge_ports;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
 use windrow_model::{AttemptId, Code, Failure, OutputRef, Port, TaskId, WorkerId};
