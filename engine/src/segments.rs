@@ -18,12 +18,16 @@ use std::path::Path;
 use std::sync::Arc;
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
 use windrow_format::codec::{self, Codec};
+use windrow_format::prefetch::{self, LINE};
 use windrow_format::segment::BlockCursor;
 use windrow_format::segment_builder::is_sorted;
 use windrow_model::{Segment, total};
 
 /// Pairs between two calls of `alive`.
 const PAIRS_PER_CHECK: u32 = 1 << 16;
+/// Distance in segments between the one that is opened and the one whose first bytes are requested: about as long as memory
+/// takes to answer.
+const SEGMENTS_AHEAD: usize = 6;
 /// Blocks between two calls of `alive`.
 const BLOCKS_PER_CHECK: u32 = 64;
 
@@ -354,7 +358,9 @@ impl Pairs for Merged {
 
 /// Segments one after the other.
 pub struct Concat {
-    rest: std::iter::Enumerate<std::vec::IntoIter<LocalSegment>>,
+    rest: std::vec::IntoIter<LocalSegment>,
+    /// Position of the next segment in the list.
+    next: usize,
     /// The file that was mapped last; neighbouring segments often share it.
     file: Option<(Arc<Path>, Arc<MappedFile>)>,
     current: Option<Input>,
@@ -362,7 +368,7 @@ pub struct Concat {
 
 /// Opens segments as one sequence, in the order of the list and within each segment. An error names the segment.
 pub fn open_concat(segments: Vec<LocalSegment>) -> Result<Concat> {
-    let mut concat = Concat { rest: segments.into_iter().enumerate(), file: None, current: None };
+    let mut concat = Concat { rest: segments.into_iter(), next: 0, file: None, current: None };
     concat.open_next()?;
     Ok(concat)
 }
@@ -370,7 +376,10 @@ pub fn open_concat(segments: Vec<LocalSegment>) -> Result<Concat> {
 impl Concat {
     fn open_next(&mut self) -> Result<()> {
         self.current = None;
-        for (index, segment) in self.rest.by_ref() {
+        while let Some(segment) = self.rest.next() {
+            let index = self.next;
+            self.next += 1;
+            self.request_ahead();
             let file = match (segment.resident, &self.file) {
                 (Some(resident), _) => resident,
                 (None, Some((path, file))) if *path == segment.path => file.clone(),
@@ -389,6 +398,16 @@ impl Concat {
             }
         }
         Ok(())
+    }
+
+    /// Requests the first bytes of a later segment: small segments of a partition lie in as many places as there are tasks.
+    fn request_ahead(&self) {
+        if let Some(LocalSegment { resident: Some(file), offset, .. }) = self.rest.as_slice().get(SEGMENTS_AHEAD)
+            && let Some(bytes) = usize::try_from(*offset).ok().and_then(|offset| file.get(offset..))
+        {
+            prefetch::read(bytes.as_ptr());
+            prefetch::read(bytes.as_ptr().wrapping_add(LINE));
+        }
     }
 }
 
