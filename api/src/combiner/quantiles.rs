@@ -41,7 +41,7 @@ pub struct Quantiles<const N: usize>(pub [f64; N]);
 pub enum QuantilesAcc {
     /// A single value.
     One(u64),
-    /// All values, in any order: at most [`EXACT_MAX`].
+    /// All values, in any order: at most 512.
     Few(Vec<u64>),
     /// Counts by bucket.
     Many(Buckets),
