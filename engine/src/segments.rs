@@ -212,7 +212,9 @@ fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -
 /// lost, which is not this task's fault.
 pub(crate) fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
     let gone = |e: &io::Error| {
-        matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
+        // The last one: something else than a file has its path.
+        use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+        matches!(e.kind(), NotFound | PermissionDenied | NotADirectory | InvalidInput)
     };
     let opened = MappedFile::open(path).map_err(|e| match e {
         EngineError::Io { source, .. } if gone(&source) => Input::error(index, path, FormatError::Gone(source)),

@@ -42,6 +42,19 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The identity of what an attempt writes to one of its outputs; the partition is zero.
+    pub fn of_output(attempt: &windrow_model::AttemptId, output: u32) -> Identity {
+        Identity {
+            job: *attempt.task.job.as_bytes(),
+            stage: attempt.task.stage.0,
+            task: attempt.task.index,
+            attempt: attempt.number,
+            epoch: attempt.epoch.0,
+            output,
+            partition: 0,
+        }
+    }
+
     fn bytes(&self) -> [u8; 44] {
         let mut b = [0; 44];
         b[..16].copy_from_slice(&self.job);

@@ -13,6 +13,7 @@
 //! offsets count from its first byte, so its bytes are the same in both.
 
 mod index;
+mod owner;
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
@@ -28,6 +29,7 @@ use windrow_model::Segment;
 
 pub use crate::segment::{SegmentCursor, SegmentReader};
 pub use index::{IndexReader, read_index, read_index_at, read_index_of};
+pub use owner::check_owner;
 
 /// Smaller pieces are gathered before they are written; blocks of the usual size are written directly.
 const GATHER_BYTES: usize = 32 << 10;

@@ -11,9 +11,9 @@
 //! If all entries need more memory than is allowed, a range of partitions is kept: a window. Readers of a stage come by
 //! about ascending partitions, so a window serves many of them before the indexes are read again for the next one.
 
-use crate::block::FormatError;
+use crate::block::{FormatError, Identity};
 use crate::regular_file;
-use crate::shuffle::IndexReader;
+use crate::shuffle::{IndexReader, check_owner};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -57,8 +57,19 @@ pub struct StageIndex {
     /// Bytes of memory that the kept entries may use.
     bytes_max: usize,
     kept: Mutex<Kept>,
+    /// What the first block of each image must belong to.
+    owners: Option<Owners>,
     /// Bytes of memory of the kept entries.
     memory: AtomicUsize,
+}
+
+/// The identity of each image by its position.
+struct Owners(Box<dyn Fn(u32) -> Identity + Send + Sync>);
+
+impl std::fmt::Debug for Owners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Owners")
+    }
 }
 
 #[derive(Debug)]
@@ -74,7 +85,15 @@ impl StageIndex {
     /// partition if that is more; each image takes another 32 bytes.
     pub fn new(images: Vec<OutputImage>, partitions: u32, bytes_max: usize) -> StageIndex {
         let kept = Kept { window: Arc::default(), step: partitions.max(1) };
-        StageIndex { images, partitions, bytes_max, kept: Mutex::new(kept), memory: AtomicUsize::new(0) }
+        let (kept, memory) = (Mutex::new(kept), AtomicUsize::new(0));
+        StageIndex { images, partitions, bytes_max, kept, owners: None, memory }
+    }
+
+    /// The same index, which also checks that the first block of each image belongs to the identity that `owner` returns for
+    /// its position: an intact image of another attempt is refused.
+    pub fn owned_by(mut self, owner: impl Fn(u32) -> Identity + Send + Sync + 'static) -> StageIndex {
+        self.owners = Some(Owners(Box::new(owner)));
+        self
     }
 
     /// [`new`](Self::new) that reads and checks the index of every image at once.
@@ -128,7 +147,7 @@ impl StageIndex {
         if !kept.window.partitions.contains(&partition) {
             let start = partition / kept.step * kept.step;
             let wanted = start..start.saturating_add(kept.step).min(self.partitions);
-            let window = Window::read(&self.images, wanted, partition, self.partitions, self.bytes_max)?;
+            let window = Window::read(self, wanted, partition)?;
             if kept.step >= self.partitions {
                 kept.step = window.partitions.len() as u32;
             }
@@ -164,13 +183,9 @@ struct List {
 impl Window {
     /// Reads the entries of `wanted` partitions from all images. While they take too much memory, the half without
     /// partition `kept` is dropped.
-    fn read(
-        images: &[OutputImage],
-        wanted: Range<u32>,
-        kept: u32,
-        partitions: u32,
-        bytes_max: usize,
-    ) -> Result<Window, UnreadableOutput> {
+    fn read(index: &StageIndex, wanted: Range<u32>, kept: u32) -> Result<Window, UnreadableOutput> {
+        let StageIndex { images, partitions, bytes_max, owners, .. } = index;
+        let (partitions, bytes_max) = (*partitions, *bytes_max);
         let mut window = Window { lists: Vec::new(), partitions: wanted };
         let mut bytes = 0;
         let mut files = Files::of(images);
@@ -178,8 +193,9 @@ impl Window {
         for (position, image) in (0u32..).zip(images).filter(|(_, image)| image.length > 0) {
             let unreadable = |source| UnreadableOutput { position, image: image.clone(), source };
             let file = files.open(&image.file).map_err(unreadable)?;
-            let mut largest = None;
+            let (mut first, mut largest) = (None, None);
             let each = |segment: Segment| {
+                first.get_or_insert(segment);
                 largest = Some(segment.partition);
                 let Some(at) = window.position(segment.partition) else { return };
                 if window.lists.len() <= at {
@@ -191,6 +207,9 @@ impl Window {
                 bytes += list.bytes.capacity() - before;
             };
             reader.read(&file, image.base, image.length, each).map_err(unreadable)?;
+            if let (Some(Owners(owner)), Some(first)) = (owners, &first) {
+                check_owner(&file, image.base, first, &owner(position)).map_err(unreadable)?;
+            }
             if largest >= Some(partitions) {
                 return Err(unreadable(FormatError::Malformed(
                     "the index has a partition that its stage does not have",
@@ -271,7 +290,10 @@ impl Files {
             return Ok(file.clone());
         }
         let file = Arc::new(regular_file::open(path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory => FormatError::Gone(e),
+            // `InvalidInput`: something else than a file has its path.
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::InvalidInput => {
+                FormatError::Gone(e)
+            }
             _ => FormatError::Io(e),
         })?);
         if self.images.get(path).is_some_and(|images| *images > 1) {
@@ -327,7 +349,7 @@ mod tests {
     use super::*;
     use crate::block::{HEADER_BYTES, Header};
     use crate::codec::Codec;
-    use crate::shuffle::Segments;
+    use crate::shuffle::{Segments, ShuffleWriter};
     use proptest::prelude::*;
     use std::fs;
 
@@ -470,6 +492,27 @@ mod tests {
         // A file is read again only for a partition outside of the window.
         fs::remove_file(&all[0].0.file).unwrap();
         assert!((0..500).all(|p| index.partition(p).unwrap() == model(&all, p)));
+    }
+
+    #[test]
+    fn image_of_another_attempt_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = |task| Identity { task, ..Identity::default() };
+        let image = |task: u32| {
+            let path = folder.path().join(format!("{task}"));
+            let mut writer = ShuffleWriter::create(&path, identity(task), Codec::None).unwrap();
+            // No partition has records of both.
+            writer.push(task, b"key", b"value").unwrap();
+            writer.finish().unwrap();
+            let length = path.metadata().unwrap().len();
+            OutputImage { file: path.into(), base: 0, length }
+        };
+        let [a, b] = [image(0), image(1)];
+        let read = |images: [&OutputImage; 2]| {
+            let index = StageIndex::new(images.into_iter().cloned().collect(), 2, usize::MAX).owned_by(identity);
+            index.partition(0).map(|segments| segments.len()).map_err(|e| e.position)
+        };
+        assert_eq!((read([&a, &b]), read([&b, &a]), read([&a, &a])), (Ok(1), Err(0), Err(1)));
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl FindPlaces {
         let located = located.map_err(|e| StageError::Failed(Failure::new(Code::Internal, e.to_string())))?;
         located.map_err(|(at, failure)| {
             let lost = OutputRef { worker: self.worker, attempt: attempts[at as usize], output };
-            StageError::SegmentLost(Box::new(lost), Failure { code: Code::FetchFailed, ..failure })
+            let code = if failure.code == Code::StaleAttempt { Code::FetchFailed } else { failure.code };
+            StageError::SegmentLost(Box::new(lost), Failure { code, ..failure })
         })
     }
 

@@ -7,6 +7,7 @@
 use crate::scratch::AttemptFolder;
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use windrow_format::stage_index::OutputImage;
@@ -54,7 +55,7 @@ impl Held {
     ///
     /// # Errors
     /// The file is gone or cannot be looked at.
-    pub(crate) fn image(&self, output: u32) -> std::io::Result<OutputImage> {
+    pub(crate) fn image(&self, output: u32) -> io::Result<OutputImage> {
         if let Some(spooled) = self.spooled.iter().find(|spooled| spooled.output == output) {
             return Ok(spooled.image.clone());
         }
@@ -62,8 +63,12 @@ impl Held {
             return Ok(OutputImage { file: Path::new("").into(), base: 0, length: 0 });
         }
         let file = self.folder.edge(output);
-        let length = fs::symlink_metadata(&file)?.len();
-        Ok(OutputImage { file: file.into(), base: 0, length })
+        let found = fs::symlink_metadata(&file)?;
+        // An image has a footer at least. A length of 0 would mean that there are no records.
+        match found.is_file() && found.len() > 0 {
+            true => Ok(OutputImage { file: file.into(), base: 0, length: found.len() }),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "its file is empty, or something else")),
+        }
     }
 }
 
@@ -111,10 +116,43 @@ impl Outputs {
                 return Err((at, Failure::new(Code::StaleAttempt, what)));
             };
             let image = held.image(output).map_err(|e| {
-                (at, Failure::new(Code::FetchFailed, format!("cannot read output {output} of {attempt}: {e}")))
+                let code = match e.kind() {
+                    io::ErrorKind::InvalidData => Code::SegmentCorrupt,
+                    _ => Code::FetchFailed,
+                };
+                (at, Failure::new(code, format!("cannot read output {output} of {attempt}: {e}")))
             })?;
             images.push(image);
         }
         Ok(images)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::EdgeReport;
+    use windrow_sim::samples::attempt;
+
+    #[test]
+    fn own_file_without_bytes_is_no_empty_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let edge = |bytes| OutputReport::Edge(EdgeReport { bytes, ..EdgeReport::default() });
+        let report = TaskReport { outputs: vec![edge(9), edge(0)], ..TaskReport::default() };
+        let outputs = Outputs::default();
+        let at = AttemptFolder::at(folder.path().to_path_buf());
+        outputs.insert(attempt(1, 0), Held::new(at.clone(), &report, Vec::new()));
+        let locate = |output| {
+            let located = outputs.locate([attempt(1, 0)].into_iter(), output);
+            located.map(|images| images[0].length).map_err(|(at, failure)| (at, failure.code))
+        };
+        assert_eq!(locate(0), Err((0, Code::FetchFailed)), "it is gone");
+        fs::write(at.edge(0), "an image").unwrap();
+        assert_eq!((locate(0), locate(1)), (Ok(8), Ok(0)));
+        fs::write(at.edge(0), "").unwrap();
+        assert_eq!(locate(0), Err((0, Code::SegmentCorrupt)));
+        fs::remove_file(at.edge(0)).unwrap();
+        fs::create_dir(at.edge(0)).unwrap();
+        assert_eq!(locate(0), Err((0, Code::SegmentCorrupt)));
     }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use windrow_format::block::Identity;
 use windrow_format::stage_index::OutputImage;
 use windrow_format::{regular_file, shuffle};
 use windrow_model::{AttemptId, EdgeReport, Incarnation, JobId, OutputReport, TaskReport, total};
@@ -113,9 +114,11 @@ fn is_whole(job: &Path, attempt: &AttemptId, kept: &KeptReport, report: &TaskRep
         let Ok(OutputImage { file, base, length }) = held.image(output) else { return false };
         edge.is_empty()
             || regular_file::open(&file).is_ok_and(|file| {
+                let owner = Identity::of_output(attempt, output);
                 shuffle::read_index_at(&file, base, length).is_ok_and(|segments| {
                     total(segments.iter().map(|s| s.length)) == edge.bytes
                         && total(segments.iter().map(|s| s.records)) == edge.records
+                        && segments.first().is_some_and(|s| shuffle::check_owner(&file, base, s, &owner).is_ok())
                 })
             })
     })
@@ -142,7 +145,6 @@ fn folders(path: PathBuf, is_it: fn(&OsStr) -> bool) -> impl Iterator<Item = Pat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_format::block::Identity;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
     use windrow_format::spool::Spool;
@@ -155,7 +157,7 @@ mod tests {
         let id = attempt(1, n);
         let folder = scratch.attempt(&id);
         fs::create_dir_all(folder.outputs()).unwrap();
-        let mut writer = ShuffleWriter::create(&folder.edge(0), Identity::default(), Codec::None).unwrap();
+        let mut writer = ShuffleWriter::create(&folder.edge(0), Identity::of_output(&id, 0), Codec::None).unwrap();
         writer.push(0, b"key", b"value").unwrap();
         let outputs = vec![OutputReport::Edge(EdgeReport::of(&writer.finish().unwrap(), 1))];
         let report = TaskReport { outputs, counters: Counters::default(), run_ms: 5, inputs: 6 };

@@ -109,11 +109,28 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
-def image(data, partitions):
-    """A shuffle file whose segments all have these bytes."""
-    index = b"".join(struct.pack("<IQQQQI", p, p * len(data), len(data), 1, len(data), 0) for p in range(partitions))
-    tail = index + struct.pack("<QII", partitions * len(data), partitions, 4)
-    return data * partitions + tail + struct.pack("<I8s", crc32c(tail), b"windrowS")
+# Bytes before the content of a block.
+HEAD = 20
+
+
+def block(data, attempt, output, partition):
+    """A block with these bytes, of an attempt's output. The checksum of a large one would take long, and is not checked."""
+    head = struct.pack("<4BIII", 0xB7, 1, 0, 0, len(data), len(data), 1)
+    attempt = parse(attempt)
+    task = parse(one(attempt, 1))
+    numbers = one(task, 2, 0), one(task, 3, 0), one(attempt, 2, 0), output, partition
+    identity = one(parse(one(task, 1)), 1) + struct.pack("<Q5I", one(attempt, 3, 0), *numbers)
+    checked = crc32c(head + identity + data) if len(data) < 1 << 20 else 0
+    return head + struct.pack("<I", checked) + data
+
+
+def image(data, partitions, attempt, output):
+    """A shuffle file whose segments all have one block with these bytes."""
+    size = HEAD + len(data)
+    index = b"".join(struct.pack("<IQQQQI", p, p * size, size, 1, len(data), 0) for p in range(partitions))
+    tail = index + struct.pack("<QII", partitions * size, partitions, 4)
+    blocks = b"".join(block(data, attempt, output, p) for p in range(partitions))
+    return blocks + tail + struct.pack("<I8s", crc32c(tail), b"windrowS")
 
 
 class Lost(Exception):
@@ -131,7 +148,7 @@ def segment(path, base, length, partition):
     for at in range(entries):
         number, start, size = struct.unpack("<IQQ", whole[offset + 40 * at:][:20])
         if number == partition:
-            return whole[start:start + size]
+            return whole[start + HEAD:start + size]
     return b""
 
 
@@ -167,7 +184,7 @@ def read_edge(job, ports, files, partition, names):
         for file in map(parse, at.get(4, [])):
             with open(one(file, 1), "rb") as f:
                 for task, length in zip(ints(file, 2), ints(file, 5)):
-                    found.append((task, b"fetched", f.read(length)))
+                    found.append((task, b"fetched", f.read(length)[HEAD:]))
                 assert f.read() == b"", "a fetched file has nothing else"
         for _, name, data in sorted(found):
             names.append(name)
@@ -214,10 +231,11 @@ def run(message, spool, says_places):
         output = parse(raw)
         if 1 in output:
             partitions = one(output, 1, 0)
-            reports += field(1, field(1, field(20, len(data) * partitions) + field(21, partitions if data else 0)))
+            size = HEAD + len(data) if data else 0
+            reports += field(1, field(1, field(20, size * partitions) + field(21, partitions if data else 0)))
             if not data:
                 continue
-            whole = image(data, partitions)
+            whole = image(data, partitions, attempt, i)
             if spool:
                 with open(spool, "ab") as f:
                     spooled += field(20, field(1, i) + field(2, f.tell()) + field(3, len(whole)))

@@ -143,7 +143,7 @@ async fn outputs_outlive_their_worker() {
                 let [OutputReport::Edge(edge)] = &report.outputs[..] else { panic!("{report:?}") };
                 (AttemptId::try_from(held.attempt.clone().unwrap()).unwrap(), edge.bytes, edge.records)
             });
-            assert_eq!(held.collect::<Vec<_>>(), [(outputs[0].1, 15, 3), (outputs[1].1, 15, 3)]);
+            assert_eq!(held.collect::<Vec<_>>(), [(outputs[0].1, 75, 3), (outputs[1].1, 75, 3)]);
             let found = read(&mut line, 1, &Line::table(0, &outputs), setup(program, None)).await;
             assert_eq!(found, format!("{place}\n{place}"));
         }

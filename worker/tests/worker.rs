@@ -48,7 +48,8 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
             vec![],
         );
         let [OutputReport::Edge(found)] = &line.done(id).await[..] else { panic!("one edge") };
-        assert_eq!((found.bytes, found.records), (3 * text.len() as u64, 3));
+        let block = (windrow_format::block::HEADER_BYTES + text.len()) as u64;
+        assert_eq!((found.bytes, found.records), (3 * block, 3));
         outputs.push((line.worker(), id));
     }
 

@@ -428,15 +428,7 @@ impl Passed for &OpInTask<'_, '_> {
 
 /// What the blocks of an attempt's output are checked against; the partition is filled in segment by segment.
 pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -> Identity {
-    Identity {
-        job: *attempt.task.job.as_bytes(),
-        stage: attempt.task.stage.0,
-        task: attempt.task.index,
-        attempt: attempt.number,
-        epoch: attempt.epoch.0,
-        output,
-        partition: 0,
-    }
+    Identity::of_output(attempt, output)
 }
 
 /// Identity of one partition of an edge, for all tasks that write to it: the task and its attempt are zero.

@@ -6,11 +6,12 @@
 use super::fetched::Maker;
 use super::{bad, lock, path_of};
 use crate::error::Result;
+use crate::task::context::output_identity;
 use crate::task::failure::{LostOutput, TaskError, TaskResult};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use windrow_engine::{LocalSegment, MappedFiles};
 use windrow_format::block::FormatError;
 use windrow_format::stage_index::{OutputImage, StageIndex, UnreadableOutput};
@@ -40,7 +41,9 @@ pub(super) struct PlacedOutputs {
     version: TableVersion,
     partitions: u32,
     /// By ascending task; the images of the index are in the same order.
-    makers: Vec<Maker>,
+    makers: Arc<[Maker]>,
+    /// The job, which the first reader tells.
+    job: Arc<OnceLock<JobId>>,
     index: StageIndex,
     /// The clock at the last use.
     used: AtomicU64,
@@ -103,6 +106,7 @@ impl Tables {
         job: JobId,
         partition: u32,
     ) -> TaskResult<Vec<LocalSegment>> {
+        outputs.job.get_or_init(|| job);
         let found = outputs.index.partition(partition).map_err(|e| outputs.unreadable(job, &e))?;
         outputs.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         self.bound_memory(outputs);
@@ -164,12 +168,23 @@ impl PlacedOutputs {
         };
         let images: Result<Vec<OutputImage>> = file.into_iter().zip(base).zip(length).map(image).collect();
         let makers = task.into_iter().zip(number).zip(epoch);
+        let makers: Arc<[Maker]> = makers.map(|((task, number), epoch)| Maker { task, number, epoch }).collect();
+        let job = Arc::new(OnceLock::new());
+        let owner = {
+            let (makers, job) = (makers.clone(), job.clone());
+            move |position: u32| {
+                // The first reader sets it before it asks the index.
+                let job = job.get().copied().unwrap_or(JobId::from_bytes([0; 16]));
+                output_identity(&makers[position as usize].attempt(job, port), port.output)
+            }
+        };
         Ok(PlacedOutputs {
             port,
             version: TableVersion { epoch: Epoch(frame.table_epoch), reopened: frame.reopened },
             partitions: frame.partitions,
-            makers: makers.map(|((task, number), epoch)| Maker { task, number, epoch }).collect(),
-            index: StageIndex::new(images?, frame.partitions, index_bytes),
+            makers,
+            job,
+            index: StageIndex::new(images?, frame.partitions, index_bytes).owned_by(owner),
             used: AtomicU64::new(0),
         })
     }
@@ -226,7 +241,8 @@ mod tests {
             port,
             version: TableVersion::default(),
             partitions: 100,
-            makers: vec![maker],
+            makers: [maker].into(),
+            job: Arc::default(),
             index: StageIndex::new(images, 100, usize::MAX),
             used: AtomicU64::new(0),
         }

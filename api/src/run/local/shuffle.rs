@@ -68,7 +68,7 @@ struct LocatedEdge {
     /// Outputs in files, in task order.
     files: StageIndex,
     /// The attempt of each of those.
-    of_file: Vec<AttemptId>,
+    of_file: Arc<[AttemptId]>,
 }
 
 impl Shuffle {
@@ -197,8 +197,10 @@ impl LocatedEdge {
             length: *length,
         };
         let images = files.iter().map(image).collect();
-        let of_file = files.into_iter().map(|(attempt, _)| attempt).collect();
-        LocatedEdge { attempts, files: StageIndex::new(images, partitions, index_bytes), of_file }
+        let of_file: Arc<[AttemptId]> = files.into_iter().map(|(attempt, _)| attempt).collect();
+        let owners = of_file.clone();
+        let owner = move |position: u32| output_identity(&owners[position as usize], port.output);
+        LocatedEdge { attempts, files: StageIndex::new(images, partitions, index_bytes).owned_by(owner), of_file }
     }
 
     fn counts(&self, of: &Identity) -> bool {
