@@ -268,7 +268,16 @@ fn journal_disk_error_ends_the_coordinator_and_jobs_resume() {
         let output = format!("out-{n}");
         let mut cluster = start_failing(error, 2);
         let submitted = work.submit(&cluster, &output);
-        assert_eq!(cluster.coordinator_ends(|| false), Some(Some(1)), "{error}");
+        if cluster.coordinator_ends(|| submitted.is_finished()).is_none() {
+            // On a quick machine a whole job may need fewer transactions: another one gets as far.
+            let more = work.submit(&cluster, &format!("more-{n}"));
+            assert_eq!(cluster.coordinator_ends(|| false), Some(Some(1)), "{error}");
+            work.is_whole_or_not_there(&output, error);
+            cluster.start_coordinator();
+            drop((submitted.join().unwrap(), more.join().unwrap()));
+            cluster.stop();
+            continue;
+        }
         work.is_whole_or_not_there(&output, error);
         cluster.start_coordinator();
         let submitted = submitted.join().unwrap();
