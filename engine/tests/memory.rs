@@ -1,13 +1,17 @@
 //! Memory stays within the budget for any data, measured by private pages. This is one test in a process of its own
 //! because it reads the size of the whole process.
 
+mod support;
+
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Folder, GroupArena, Identity, LocalSegment,
-    Memory, Partitioning, PlainEdge, Share, open_concat, open_sorted,
+    Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Folder, GroupArena, LocalSegment, Memory,
+    Partitioning, PlainEdge, Share, open_concat, open_sorted,
 };
+
+use support::Sum;
 
 /// Budget in bytes; small in debug builds, where the code is slow.
 const BUDGET: usize = if cfg!(debug_assertions) { 1 << 20 } else { 24 << 20 };
@@ -15,18 +19,8 @@ const SLACK: usize = 16 << 20;
 /// Bytes shared by two tasks.
 const SHARED: usize = if cfg!(debug_assertions) { 48 << 20 } else { 192 << 20 };
 
-struct Sum;
-impl Accumulate for Sum {
-    type Acc = u64;
-    fn merge(&self, into: &mut u64, other: u64) {
-        *into += other;
-    }
-    fn encode(&self, acc: &u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&acc.to_le_bytes());
-    }
-    fn decode(&self, bytes: &[u8]) -> Result<u64, EngineError> {
-        bytes.try_into().map(u64::from_le_bytes).map_err(|_| EngineError::Decode("eight bytes".into()))
-    }
+fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
+    support::spec(folder, Partitioning::Hash(4), codec, BUDGET)
 }
 
 fn private_bytes() -> usize {
@@ -54,22 +48,6 @@ impl Watch {
 fn watch() -> Watch {
     static START: OnceLock<usize> = OnceLock::new();
     Watch { start: *START.get_or_init(private_bytes), peak: 0 }
-}
-
-fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
-    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
-    let (folder, file) = (folder.join("runs"), folder.join("out"));
-    EdgeSpec {
-        folder,
-        file,
-        identity,
-        partitioning: Partitioning::Hash(4),
-        codec,
-        share: Share::alone(BUDGET, 2),
-        any_order: false,
-        in_memory_outputs: None,
-        spool: None,
-    }
 }
 
 fn local(spec: &EdgeSpec, result: &EdgeResult) -> Vec<LocalSegment> {

@@ -1,6 +1,8 @@
 //! Checks edges and their readers against a plain model: the records and their order do not depend on memory, codec or
 //! number of runs.
 
+mod support;
+
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,23 +13,10 @@ use windrow_engine::{
 };
 use windrow_format::shuffle::{SegmentReader, read_index};
 
+use support::{Sum, spec};
+
 type Pair = (Vec<u8>, Vec<u8>);
 type Partitions = BTreeMap<u32, Vec<Pair>>;
-
-fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) -> EdgeSpec {
-    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
-    EdgeSpec {
-        folder: folder.join("runs"),
-        file: folder.join("out"),
-        identity,
-        partitioning,
-        codec,
-        share: Share::alone(memory, 2),
-        any_order: false,
-        in_memory_outputs: None,
-        spool: None,
-    }
-}
 
 fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {
     if result.segments.is_empty() {
@@ -132,21 +121,6 @@ impl Accumulate for Lists {
     }
     fn heap_bytes(&self, acc: &Vec<u8>) -> usize {
         acc.capacity()
-    }
-}
-
-struct Sum;
-impl Accumulate for Sum {
-    type Acc = u64;
-    fn merge(&self, into: &mut u64, other: u64) {
-        *into += other;
-    }
-    fn encode(&self, acc: &u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&acc.to_le_bytes());
-    }
-    fn decode(&self, bytes: &[u8]) -> Result<u64, EngineError> {
-        let bytes = bytes.try_into().map_err(|_| EngineError::Decode("eight bytes".into()))?;
-        Ok(u64::from_le_bytes(bytes))
     }
 }
 

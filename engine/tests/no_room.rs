@@ -4,9 +4,11 @@
 // Failpoints exist only with debug assertions.
 #![cfg(debug_assertions)]
 
+mod support;
+
 use std::path::Path;
 use windrow_engine::{
-    Codec, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment, Partitioning, PlainEdge, Share, open_sorted,
+    Codec, EdgeSpec, EngineError, GroupArena, LocalSegment, Partitioning, PlainEdge, Share, open_sorted,
 };
 use windrow_failpoint::arm;
 use windrow_format::quota::Quota;
@@ -19,19 +21,7 @@ const TIMES: usize = 20;
 const MEMORY: usize = 64 << 10;
 
 fn spec(folder: &Path) -> EdgeSpec {
-    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
-    let (folder, file) = (folder.join("runs"), folder.join("out"));
-    EdgeSpec {
-        folder,
-        file,
-        identity,
-        partitioning: Partitioning::Hash(1),
-        codec: Codec::Lz4,
-        share: Share::alone(MEMORY, 2),
-        any_order: false,
-        in_memory_outputs: None,
-        spool: None,
-    }
+    support::spec(folder, Partitioning::Hash(1), Codec::Lz4, MEMORY)
 }
 
 fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {

@@ -1,43 +1,29 @@
 //! Small outputs share one file: a spool has the bytes of the files that it replaces, and what does not belong into it has
 //! a file of its own.
 
+mod support;
+
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use support::Sum;
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Identity, LocalSegment, Pairs, Partitioning,
-    PlainEdge, Share, open_concat,
+    Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Identity, LocalSegment, Pairs, Partitioning, PlainEdge,
+    Share, open_concat,
 };
 use windrow_format::spool::Spool;
 
 type Pair = (Vec<u8>, Vec<u8>);
 
 fn spec(folder: &Path, task: u32, codec: Codec, spool: Option<Arc<Spool>>) -> EdgeSpec {
+    let usual = support::spec(folder, Partitioning::Hash(5), codec, 8 << 20);
     EdgeSpec {
         folder: folder.join(format!("task-{task}")),
         file: folder.join(format!("task-{task}/out")),
-        identity: Identity { job: [3; 16], stage: 1, task, attempt: 0, epoch: 1, output: 0, partition: 0 },
-        partitioning: Partitioning::Hash(5),
-        codec,
-        share: Share::alone(8 << 20, 2),
-        any_order: false,
-        in_memory_outputs: None,
+        identity: Identity { task, ..usual.identity },
         spool,
-    }
-}
-
-struct Sum;
-impl Accumulate for Sum {
-    type Acc = u64;
-    fn merge(&self, into: &mut u64, other: u64) {
-        *into += other;
-    }
-    fn encode(&self, acc: &u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&acc.to_le_bytes());
-    }
-    fn decode(&self, bytes: &[u8]) -> Result<u64, EngineError> {
-        bytes.try_into().map(u64::from_le_bytes).map_err(|_| EngineError::Decode("eight bytes".to_string()))
+        ..usual
     }
 }
 

@@ -1,17 +1,20 @@
 //! An edge with more partitions than there is memory for open blocks writes the same records, in the same order within
 //! each partition, as one with enough memory.
 
+mod support;
+
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use windrow_engine::{
     Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Identity, InMemoryOutputs, Memory,
-    Partitioning, PlainEdge, Share,
+    Partitioning, PlainEdge,
 };
 use windrow_format::block::RAW_TARGET;
 use windrow_format::shuffle::{SegmentReader, read_index};
+
+use support::spec;
 
 type Pair = (Vec<u8>, Vec<u8>);
 
@@ -21,21 +24,6 @@ const PARTITIONS: [u32; 2] = [2_001, 4_999];
 const ONE_LEVEL: usize = 256 << 20;
 /// Too little for that: with spills, and with enough for all records.
 const TWO_LEVELS: [usize; 3] = [0, 4 << 20, 30 << 20];
-
-fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) -> EdgeSpec {
-    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
-    EdgeSpec {
-        folder: folder.join("runs"),
-        file: folder.join("out"),
-        identity,
-        partitioning,
-        codec,
-        share: Share::alone(memory, 2),
-        any_order: false,
-        in_memory_outputs: None,
-        spool: None,
-    }
-}
 
 /// By partition: the records in order, and number, bytes and digest of the segment.
 type Content = BTreeMap<u32, (Vec<Pair>, (u64, u64, u32))>;
