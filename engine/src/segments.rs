@@ -13,7 +13,6 @@ use crate::pairs::{Claimed, Pairs, Stop};
 use crate::run::{FAN_IN_MAX, MappedCursor, RunFile};
 use crate::sorter::{Block, Sorted, Sorter};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
@@ -211,13 +210,10 @@ fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -
 /// Opens a file of another attempt. The file existed when this task started, so if it is missing now, its segment is
 /// lost, which is not this task's fault.
 pub(crate) fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
-    let gone = |e: &io::Error| {
-        // The last one: something else than a file has its path.
-        use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
-        matches!(e.kind(), NotFound | PermissionDenied | NotADirectory | InvalidInput)
-    };
     let opened = MappedFile::open(path).map_err(|e| match e {
-        EngineError::Io { source, .. } if gone(&source) => Input::error(index, path, FormatError::Gone(source)),
+        EngineError::Io { source, .. } if FormatError::is_gone(&source) => {
+            Input::error(index, path, FormatError::Gone(source))
+        }
         other => other,
     });
     opened.map(Arc::new)

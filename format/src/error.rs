@@ -50,6 +50,14 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// Whether a file that could not be opened counts as [`Gone`](Self::Gone): it is missing, or its path leads to nothing that
+    /// this process may read as a file.
+    pub fn is_gone(e: &std::io::Error) -> bool {
+        // The last one is `regular_file`'s, of something else than a file.
+        use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+        matches!(e.kind(), NotFound | PermissionDenied | NotADirectory | InvalidInput)
+    }
+
     /// The stable code of this error.
     pub fn code(&self) -> Code {
         match self {

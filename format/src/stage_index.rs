@@ -16,7 +16,6 @@ use crate::regular_file;
 use crate::shuffle::{IndexReader, check_owner};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -289,13 +288,9 @@ impl Files {
         if let Some(file) = self.open.get(path) {
             return Ok(file.clone());
         }
-        let file = Arc::new(regular_file::open(path).map_err(|e| match e.kind() {
-            // `InvalidInput`: something else than a file has its path.
-            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::InvalidInput => {
-                FormatError::Gone(e)
-            }
-            _ => FormatError::Io(e),
-        })?);
+        let opened = regular_file::open(path);
+        let file =
+            Arc::new(opened.map_err(|e| if FormatError::is_gone(&e) { FormatError::Gone(e) } else { e.into() })?);
         if self.images.get(path).is_some_and(|images| *images > 1) {
             if self.open.len() >= OPEN_MAX {
                 self.open.clear();
