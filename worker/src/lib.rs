@@ -17,6 +17,7 @@ mod disk_space;
 mod error;
 mod executor;
 mod fetch;
+mod file_list;
 mod find_places;
 mod finished_part;
 mod job;

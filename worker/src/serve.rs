@@ -8,6 +8,7 @@ mod holdings;
 mod segments;
 
 use crate::chunks::Chunks;
+use crate::file_list::FileList;
 use crate::known_lists::KnownLists;
 use crate::logs::Logs;
 use crate::membership::Membership;
@@ -15,7 +16,6 @@ use crate::outputs::Outputs;
 use bytes::Bytes;
 pub(crate) use holdings::Holding;
 use segments::Served;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -28,6 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_failpoint::failpoint;
 use windrow_format::fill::fill;
+use windrow_format::stage_index::OutputImage;
 use windrow_model::{ClusterId, Code, Digest, Failure, JobId, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, Patience, Silent, to_status};
 use windrow_proto::convert::path_to_bytes;
@@ -83,27 +84,18 @@ impl TransferService {
                 return v1::LocateOutputsReply { failure: Some(failure.into()), failed, ..Default::default() };
             }
         };
-        let mut reply = v1::LocateOutputsReply::default();
-        let mut known: HashMap<&Path, u32> = HashMap::new();
-        for image in &images {
-            let file = match (image.length, known.get(&*image.file)) {
-                (0, _) => 0,
-                (_, Some(file)) => *file,
-                (_, None) => {
-                    // Every file of this worker lies there.
-                    let Some(path) = relative(&image.file, &self.root) else {
-                        return v1::LocateOutputsReply::default();
-                    };
-                    reply.files.push(path);
-                    known.insert(&image.file, reply.files.len() as u32);
-                    reply.files.len() as u32
-                }
-            };
-            reply.file.push(file);
-            reply.base.push(image.base);
-            reply.length.push(image.length);
+        let mut files = FileList::default();
+        let mut number = |image: &OutputImage| if image.length > 0 { 1 + files.number(&image.file) } else { 0 };
+        let file = images.iter().map(&mut number).collect();
+        // Every file of this worker lies there. The reader refuses a reply without files.
+        let files = files.files().iter().map(|file| relative(file, &self.root)).collect::<Option<_>>();
+        v1::LocateOutputsReply {
+            files: files.unwrap_or_default(),
+            file,
+            base: images.iter().map(|image| image.base).collect(),
+            length: images.iter().map(|image| image.length).collect(),
+            ..Default::default()
         }
-        reply
     }
 }
 

@@ -4,6 +4,7 @@
 //! The places are found once for all readers: outputs of this worker and of its neighbours are used in place, all others
 //! are fetched from their holder, partition by partition.
 
+use crate::file_list::FileList;
 use crate::wanted::WantedOutputs;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,21 +35,14 @@ impl Places {
 
     /// What an executor has to know of the outputs in place.
     pub(crate) fn wire(&self, port: &EdgePort) -> v1::OutputsInPlace {
-        let mut files: Vec<Vec<u8>> = Vec::new();
-        let mut known: HashMap<&std::path::Path, u32> = HashMap::new();
-        let file = self.in_place.iter().map(|(_, image)| {
-            *known.entry(&image.file).or_insert_with(|| {
-                files.push(path_to_bytes(&image.file));
-                files.len() as u32 - 1
-            })
-        });
-        let file = file.collect();
+        let mut files = FileList::default();
+        let file = self.in_place.iter().map(|(_, image)| files.number(&image.file)).collect();
         v1::OutputsInPlace {
             stage: port.port.stage.0,
             output: port.port.output,
             table_epoch: port.version.epoch.0,
             reopened: port.version.reopened,
-            files,
+            files: files.files().iter().map(|file| path_to_bytes(file)).collect(),
             task: self.in_place.iter().map(|(attempt, _)| attempt.task.index).collect(),
             number: self.in_place.iter().map(|(attempt, _)| attempt.number).collect(),
             epoch: self.in_place.iter().map(|(attempt, _)| attempt.epoch.0).collect(),

@@ -172,12 +172,11 @@ impl Node {
             TaskInput::Chunk(chunk) => Some(Box::new(chunk.clone())),
             TaskInput::Edge(_) | TaskInput::Inline(_) => None,
         });
-        let ports = self.staged.get(&id).map(|staged| staged.ports.clone()).unwrap_or_default();
-        self.tell_places(id.task.job, &ports);
+        let ports = self.port_files(id);
         let run = v1::RunTask {
             task: Some(task.into()),
             folder: path_to_bytes(&folder),
-            ports: Node::port_files(&ports),
+            ports,
             compress: self.parts.compress,
         };
         let run = Command::Run(id, Box::new(run), chunk);

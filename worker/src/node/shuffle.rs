@@ -6,7 +6,7 @@ use crate::outputs::{Held, Spooled};
 use crate::recovered_outputs::{self, spooled};
 use crate::report_log::KeptReport;
 use crate::scratch::Scratch;
-use crate::staging::{StagedPort, WantedPort};
+use crate::staging::WantedPort;
 use std::sync::Arc;
 use windrow_attempts::Event;
 use windrow_format::spool;
@@ -51,26 +51,24 @@ impl Node {
         wanted.collect()
     }
 
-    /// Tells the executor of a job where outputs lie, unless it knows that already. Comes before the task.
-    pub(super) fn tell_places(&mut self, job: JobId, ports: &[StagedPort]) {
-        let Some(job) = self.jobs.get_mut(&job) else { return };
-        for port in ports {
+    /// The files of a task's inputs, for its executor. Tells that first where outputs lie, as far as it does not know.
+    pub(super) fn port_files(&mut self, id: AttemptId) -> Vec<v1::PortFiles> {
+        let (Some(job), Some(staged)) = (self.jobs.get_mut(&id.task.job), self.staged.get(&id)) else {
+            return Vec::new();
+        };
+        let files = staged.ports.iter().map(|port| {
             let known = job.told_places.insert(port.port.port, port.places.id);
             if known != Some(port.places.id)
                 && let Some(executor) = &job.executor
             {
                 executor.send(Command::InPlace(Box::new(port.places.wire(&port.port))));
             }
-        }
-    }
-
-    /// The files of a task's inputs, for its executor.
-    pub(super) fn port_files(ports: &[StagedPort]) -> Vec<v1::PortFiles> {
-        let files = ports.iter().map(|port| v1::PortFiles {
-            input: port.input,
-            port: port.at,
-            in_place: port.places.in_place.len() as u32,
-            fetched: port.fetched.clone(),
+            v1::PortFiles {
+                input: port.input,
+                port: port.at,
+                in_place: port.places.in_place.len() as u32,
+                fetched: port.fetched.clone(),
+            }
         });
         files.collect()
     }
