@@ -121,7 +121,6 @@ mod tests {
     use crate::error::Error;
     use crate::plan::flow::Flow;
     use crate::source::lines;
-    use crate::task::context::output_identity;
     use crate::task::failure::LostOutput;
     use std::fs::File;
     use std::os::unix::fs::FileExt;
@@ -129,6 +128,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use windrow_engine::Memory;
+    use windrow_format::block::Identity;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
     use windrow_format::spool::Spool;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn shuffle_file(path: &Path, attempt: &AttemptId) -> Segment {
-        let mut writer = ShuffleWriter::create(path, output_identity(attempt, 0), Codec::None).unwrap();
+        let mut writer = ShuffleWriter::create(path, Identity::of_output(attempt, 0), Codec::None).unwrap();
         for n in (0..20_000u64).rev() {
             let mut key = Vec::new();
             u64::encode::<true>(n, &mut key);
@@ -210,7 +210,7 @@ mod tests {
             outputs: vec![if spool.is_some() { TaskOutput::Edge { partitions: 1 } } else { TaskOutput::Broadcast }],
             job_input_bytes: 0,
         };
-        let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
+        let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], Identity::of_output(&maps[n], 0)));
         let env = TaskEnv {
             folder: folder.path(),
             prefix: "",
@@ -254,7 +254,7 @@ mod tests {
             spool: None,
             cancelled: &AtomicBool::new(false),
         };
-        let local = LocalSegment::of(path.clone(), &segment, output_identity(&attempt(0, 0), 0));
+        let local = LocalSegment::of(path.clone(), &segment, Identity::of_output(&attempt(0, 0), 0));
         let completed = program.run(&task, env, || Ok(vec![vec![local]])).unwrap();
         assert_eq!(completed.spooled, []);
         let [OutputReport::Edge(edge)] = &completed.report.outputs[..] else { panic!("{completed:?}") };

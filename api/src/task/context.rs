@@ -326,7 +326,7 @@ impl<'t> TaskCx<'t> {
         EdgeSpec {
             folder: self.folder.to_path_buf(),
             file: self.output_file(&windrow_format::names::edge_file(output as u32)),
-            identity: output_identity(&self.task.attempt, output as u32),
+            identity: Identity::of_output(&self.task.attempt, output as u32),
             partitioning: partitioning(partitions),
             codec: self.codec,
             share: self.share.clone(),
@@ -424,11 +424,6 @@ impl Passed for &OpInTask<'_, '_> {
     fn passed(self) {
         culprit::change(&self.cx.unwound, &self.op)
     }
-}
-
-/// What the blocks of an attempt's output are checked against; the partition is filled in segment by segment.
-pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -> Identity {
-    Identity::of_output(attempt, output)
 }
 
 /// Identity of one partition of an edge, for all tasks that write to it: the task and its attempt are zero.

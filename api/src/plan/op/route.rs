@@ -12,7 +12,7 @@ use std::sync::Arc;
 use windrow_engine::{EngineError, Partitioning, PlainEdge};
 use windrow_model::{Order, Output, Partitioner, Partitions, Port};
 
-/// Adds, for every branch, a stage in which `write` writes each record into one of so many partitions.
+/// Adds a stage for each branch, in which `write` assigns each record to one of these partitions.
 pub(super) fn routed<R: Datum, W>(
     records: &Records<R>,
     op: Op,

@@ -2,10 +2,10 @@
 
 use super::{bad, path_of};
 use crate::error::Result;
-use crate::task::context::output_identity;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_engine::LocalSegment;
+use windrow_format::block::Identity;
 use windrow_model::{AttemptId, Epoch, Incarnation, JobId, Port, Segment, TaskId};
 use windrow_proto::v1;
 
@@ -26,7 +26,7 @@ impl Maker {
 
     /// A segment of its output in a file.
     pub(super) fn local(&self, job: JobId, port: Port, file: &Arc<Path>, segment: &Segment) -> LocalSegment {
-        LocalSegment::of(file.clone(), segment, output_identity(&self.attempt(job, port), port.output))
+        LocalSegment::of(file.clone(), segment, Identity::of_output(&self.attempt(job, port), port.output))
     }
 }
 

@@ -6,14 +6,13 @@
 use super::fetched::Maker;
 use super::{bad, lock, path_of};
 use crate::error::Result;
-use crate::task::context::output_identity;
 use crate::task::failure::{LostOutput, TaskError, TaskResult};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use windrow_engine::{LocalSegment, MappedFiles};
-use windrow_format::block::FormatError;
+use windrow_format::block::{FormatError, Identity};
 use windrow_format::stage_index::{OutputImage, StageIndex, UnreadableOutput};
 use windrow_model::{EdgePort, Epoch, Failure, JobId, Output, Partitions, Plan, Port, StageId, TableVersion};
 use windrow_proto::v1;
@@ -175,7 +174,7 @@ impl PlacedOutputs {
             move |position: u32| {
                 // The first reader sets it before it asks the index.
                 let job = job.get().copied().unwrap_or(JobId::from_bytes([0; 16]));
-                output_identity(&makers[position as usize].attempt(job, port), port.output)
+                Identity::of_output(&makers[position as usize].attempt(job, port), port.output)
             }
         };
         Ok(PlacedOutputs {
@@ -220,7 +219,6 @@ fn is_lost(e: &FormatError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::context::output_identity;
     use windrow_format::codec::Codec;
     use windrow_format::shuffle::ShuffleWriter;
 
@@ -231,7 +229,7 @@ mod tests {
         let port = Port { stage: StageId(stage), output: 0 };
         let maker = Maker { task: 0, number: 0, epoch: 0 };
         let path = folder.join(format!("of-{stage}"));
-        let identity = output_identity(&maker.attempt(JOB, port), 0);
+        let identity = Identity::of_output(&maker.attempt(JOB, port), 0);
         let mut writer = ShuffleWriter::create(&path, identity, Codec::None).unwrap();
         (0..100).for_each(|partition| writer.push(partition, b"key", b"value").unwrap());
         writer.finish().unwrap();

@@ -4,7 +4,6 @@ use super::placed::Tables;
 use super::*;
 use crate::data::datum::Datum;
 use crate::source::lines;
-use crate::task::context::output_identity;
 use crate::task::failure::TaskError;
 use proptest::prelude::*;
 use std::fs;
@@ -51,7 +50,7 @@ fn process(folder: &Path) -> Process {
 fn image(attempt: &AttemptId, records: &[u64]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("image");
-    let mut writer = ShuffleWriter::create(&path, output_identity(attempt, PORT.output), Codec::None).unwrap();
+    let mut writer = ShuffleWriter::create(&path, Identity::of_output(attempt, PORT.output), Codec::None).unwrap();
     let encoded = |n: u64| {
         let mut bytes = Vec::new();
         u64::encode::<true>(n, &mut bytes);
@@ -209,7 +208,7 @@ proptest! {
             let found: Vec<_> = segments.iter().map(|s| (s.identity.task, s.records)).collect();
             prop_assert_eq!(&found, &of);
             let identity = |s: &LocalSegment| s.identity;
-            let expected = |task| Identity { partition, ..output_identity(&attempt(0, task), 0) };
+            let expected = |task| Identity { partition, ..Identity::of_output(&attempt(0, task), 0) };
             prop_assert!(segments.iter().map(identity).eq(of.iter().map(|(task, _)| expected(*task))));
             let total: u64 = of.iter().map(|(_, records)| records).sum();
             let keys = keys(segments);

@@ -8,11 +8,12 @@ use super::files::edge_path;
 use super::released::Released;
 use super::shuffle::{FilePart, Shuffle};
 use crate::run::task_run::StageTable;
-use crate::task::context::{edge_identity, output_identity};
+use crate::task::context::edge_identity;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_engine::{Hole, Memory};
+use windrow_format::block::Identity;
 use windrow_model::{AttemptId, Input, JobId, Port, StageId, TaskId};
 
 /// Outputs of finished tasks, in memory or in files.
@@ -52,7 +53,7 @@ impl Outputs {
     /// Frees all outputs of an attempt, which must have no further readers.
     pub(super) fn remove(&self, attempt: &AttemptId, outputs: u32) {
         for output in 0..outputs {
-            if !self.shuffle.in_memory_outputs.release(&output_identity(attempt, output)) {
+            if !self.shuffle.in_memory_outputs.release(&Identity::of_output(attempt, output)) {
                 // Empty outputs have no file, and what cannot be removed now goes with the folder.
                 let _ = std::fs::remove_file(edge_path(self.shuffle.folder(), attempt, output));
             }

@@ -6,7 +6,7 @@
 
 use super::files::edge_path;
 use crate::run::task_run::Completed;
-use crate::task::context::{edge_identity, output_identity};
+use crate::task::context::edge_identity;
 use crate::task::failure::TaskResult;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -164,7 +164,7 @@ impl Shuffle {
         for (position, segment) in in_files {
             let (file, attempt) =
                 (&located.files.images()[position as usize].file, &located.of_file[position as usize]);
-            segments.push(LocalSegment::of(file.clone(), &segment, output_identity(attempt, port.output)));
+            segments.push(LocalSegment::of(file.clone(), &segment, Identity::of_output(attempt, port.output)));
             parts.push(FilePart { port: *port, file: file.clone(), end: segment.offset + segment.length });
         }
         // Stable, and both lists are in task order.
@@ -199,7 +199,7 @@ impl LocatedEdge {
         let images = files.iter().map(image).collect();
         let of_file: Arc<[AttemptId]> = files.into_iter().map(|(attempt, _)| attempt).collect();
         let owners = of_file.clone();
-        let owner = move |position: u32| output_identity(&owners[position as usize], port.output);
+        let owner = move |position: u32| Identity::of_output(&owners[position as usize], port.output);
         LocatedEdge { attempts, files: StageIndex::new(images, partitions, index_bytes).owned_by(owner), of_file }
     }
 
@@ -236,7 +236,7 @@ mod tests {
         let mut edge = PlainEdge::new(EdgeSpec {
             folder: shuffle.folder.clone(),
             file: edge_path(&shuffle.folder, of, 0),
-            identity: output_identity(of, 0),
+            identity: Identity::of_output(of, 0),
             partitioning: Partitioning::Hash(partitions),
             codec: Codec::None,
             share: memory.begin(2),
