@@ -28,7 +28,8 @@ const NAME_BYTES_MAX: usize = 255;
 /// Least number of digits in the names of numbered files.
 const DIGITS_MIN: usize = 5;
 
-/// A number below `count` with so many digits that such numbers sort bytewise: five, or more if `count` is above 100,000.
+/// A number below `count`, padded with zeros so that such numbers sort bytewise: to five digits, or to more if `count` is above
+/// 100,000.
 pub fn numbered(number: u32, count: usize) -> String {
     let digits = count.saturating_sub(1).checked_ilog10().map_or(1, |log| log as usize + 1).max(DIGITS_MIN);
     format!("{number:0digits$}")

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn plan_of_many_stages_gets_no_more_tasks_than_the_scheduler_takes() {
+    fn many_stages_get_no_more_tasks_than_the_scheduler_takes() {
         for readers in [1, 2, 3, 10, 100, 499, 500] {
             let tasks = u64::from(readers) * u64::from(auto(&plan(readers, Partitions::Auto), 1_000 * TB));
             assert!(tasks <= u64::from(Partitions::AUTO_TASKS_MAX), "{readers} stages have {tasks} tasks");
