@@ -32,14 +32,10 @@ impl Job for NGrams {
                 }
             })
             .combine(Sum)
-            // The largest of (count, reversed words): most frequent, then first in the alphabet.
-            .map(|(gram, count), out| out.emit((), (count, Reverse(gram))))
-            .combine(TopK(self.top))
-            .map(|(_, best), out| {
-                for (count, Reverse(gram)) in best {
-                    out.emit(*count, gram)
-                }
-            })
+            // Most frequent, then first in the alphabet.
+            .map(|(gram, count), out| out.push((count, Reverse(gram))))
+            .top(self.top)
+            .map(|(count, Reverse(gram)), out| out.emit(count, gram))
             .write(tsv(&self.output))
     }
 }
