@@ -19,7 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of the user's code with this message. It makes errors of what is no `std::error::Error`, too: of a text, or of
-    /// a boxed error.
+    /// a boxed error. There is no `From<String>`, which would conflict with the conversion of every `std::error::Error`, so
+    /// `?` does not convert a text; [`bail!`](crate::bail) and [`ensure!`](crate::ensure) return one.
     ///
     /// ```
     /// use windrow::{Error, Result};

@@ -37,6 +37,7 @@
 
 mod combiner;
 mod data;
+mod early_return;
 mod error;
 mod parts;
 mod plan;
@@ -65,6 +66,7 @@ pub use data::datum::serde::{Serde, SerdeRef};
 pub use data::datum::{Datum, IntoDatum, Key, Reader};
 pub use data::decode_error::DecodeError;
 pub use data::emitter::Emitter;
+pub use data::part_form::PartForm;
 pub use data::values::Values;
 pub use data::wire::Forms;
 pub use data::words::{Text, Words, words};
@@ -93,13 +95,14 @@ pub struct Guide;
 /// Sources by name, with their options.
 pub mod sources {
     pub use crate::source::{
-        BytesLines, CsvSource, FixedSource, IntoInputs, JsonlSource, Lines, PlacedLines, WholeFiles, bytes_lines, csv,
-        fixed, jsonl, lines, whole_files,
+        BytesLines, CsvSource, FixedSource, IntoInputs, JsonlSource, Lines, PlacedLines, RecordsSource, WholeFiles,
+        bytes_lines, csv, fixed, jsonl, lines, records, whole_files,
     };
 }
 /// Sinks by name, with their options.
 pub mod sinks {
     pub use crate::sink::{
-        CsvSink, FixedSink, JsonlSink, TextSink, TsvSink, csv_sink, fixed_sink, jsonl_sink, text, tsv,
+        CsvSink, FixedSink, JsonlSink, RecordsSink, TextSink, TsvSink, csv_sink, fixed_sink, jsonl_sink, records_sink,
+        text, tsv,
     };
 }

@@ -16,6 +16,7 @@ mod looks_binary;
 mod no_regex;
 #[cfg(feature = "client")]
 mod open;
+mod records;
 mod room;
 mod whole;
 mod windows;
@@ -33,5 +34,7 @@ pub use jsonl::{JsonlSource, jsonl};
 pub use lines::{BytesLines, IntoInputs, Lines, PlacedLines, bytes_lines, lines};
 #[cfg(feature = "client")]
 pub(crate) use open::{open_as_stored, open_text};
+pub(crate) use records::Expected;
+pub use records::{RecordsSource, records};
 pub use whole::{WholeFiles, whole_files};
 pub use windrow_model::Framing;

@@ -2,12 +2,14 @@
 
 use crate::data::datum::{Datum, IntoDatum};
 use crate::data::emitter::Push;
+use crate::data::part_form::PartForm;
+use crate::data::schema::schema_of;
 use crate::error::{Error, Result};
 use crate::plan::flow::Flow;
 use crate::plan::records::Records;
 use crate::run::local::{self, LocalOptions};
 use crate::run::task_run::StageTable;
-use crate::sink::{Appender, Sink};
+use crate::sink::{Appender, BlockPart, Sink};
 use crate::source::{BYTE_ORDER_MARK, Block, RecordSink, Source, lines};
 use crate::task::context::TaskCx;
 use crate::task::culprit::Op;
@@ -19,6 +21,7 @@ use windrow_engine::Memory;
 use windrow_format::boundary::next_record_start;
 use windrow_format::codec::Codec;
 use windrow_format::cut::cut;
+use windrow_format::record_file::Description;
 use windrow_model::{AttemptId, Epoch, Incarnation, JobId, JobOptions, StageId, Task, TaskId};
 
 /// Runs `make` on these lines, in this process, and returns every record of the result in order.
@@ -145,6 +148,17 @@ fn read_in<S: Source>(
 /// ```
 pub fn written<R: IntoDatum, S: Sink<R::Datum>>(sink: &S, records: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
     let mut part = Vec::new();
+    if let PartForm::Blocks { lz4 } = sink.form() {
+        let types = schema_of::<R::Datum>();
+        let description = Description { types, part: 0, parts: 1, keyed: false, sorted: false, packed: lz4 };
+        let mut blocks = BlockPart::begin(&description, &mut part);
+        for record in records {
+            record.with(|r| blocks.encode(sink, r))?;
+            blocks.add(&mut part)?;
+        }
+        blocks.end(&mut part);
+        return Ok(part);
+    }
     for record in records {
         record.with(|r| sink.write(r, &mut Appender::new(&mut part)))?;
     }

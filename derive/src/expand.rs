@@ -199,6 +199,7 @@ fn datum(shape: &Shape) -> TokenStream {
         quote!(#pattern => #nested)
     });
     let show = arms(&|_, v| show(shape, v));
+    let schema = schema(shape);
     quote! {
         #[automatically_derived]
         #[allow(unused_variables, clippy::all)]
@@ -231,6 +232,9 @@ fn datum(shape: &Shape) -> TokenStream {
             fn forms(forms: &mut ::windrow::Forms) {
                 #(<#fields as ::windrow::Datum>::forms(forms);)*
             }
+            fn schema(out: &mut ::std::string::String) {
+                #schema
+            }
             #[inline]
             fn detach<'a>(r: Self::Ref<'_>) -> ::core::option::Option<Self::Ref<'a>> {
                 ::core::option::Option::Some(#detach)
@@ -259,6 +263,34 @@ fn show(shape: &Shape, variant: &Variant) -> TokenStream {
         quote!(out.write_str(#label)?; #shown;)
     });
     quote!({ out.write_str(#head)?; #(#fields)* out.write_str(#close) })
+}
+
+/// Writes the declaration of the type on one line, with the types of its fields.
+fn schema(shape: &Shape) -> TokenStream {
+    let variants = shape.variants.iter().enumerate().map(|(i, v)| {
+        let name = v.name.as_ref().unwrap_or(&shape.name).unraw().to_string();
+        let (open, close) = match v.style {
+            Style::Named => (" { ", " }"),
+            Style::Tuple => ("(", ")"),
+            Style::Unit => ("", ""),
+        };
+        let head = format!("{}{name}{open}", if i == 0 { "" } else { ", " });
+        let fields = v.fields.iter().enumerate().map(|(i, f)| {
+            let before = if i == 0 { "" } else { ", " };
+            let label = match &f.member {
+                syn::Member::Named(name) => format!("{before}{}: ", name.unraw()),
+                syn::Member::Unnamed(_) => before.to_string(),
+            };
+            let of = &f.of;
+            quote!(out.push_str(#label); <#of as ::windrow::Datum>::schema(out);)
+        });
+        quote!(out.push_str(#head); #(#fields)* out.push_str(#close);)
+    });
+    if !shape.is_enum {
+        return quote!(#(#variants)*);
+    }
+    let head = format!("enum {} {{ ", shape.name.unraw());
+    quote!(out.push_str(#head); #(#variants)* out.push_str(" }"))
 }
 
 /// The fields of a struct as columns of a line of text.

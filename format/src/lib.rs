@@ -28,6 +28,7 @@ pub mod names;
 pub mod prefetch;
 pub mod private;
 pub mod quota;
+pub mod record_file;
 pub mod regular_file;
 pub mod resource_limit;
 pub mod segment;

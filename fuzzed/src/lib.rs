@@ -7,6 +7,7 @@
 
 mod frames;
 mod keys;
+mod records;
 mod rpc;
 mod shuffle;
 mod sources;
@@ -14,6 +15,7 @@ mod splits;
 
 pub use frames::frames;
 pub use keys::keys;
+pub use records::records;
 pub use rpc::rpc;
 pub use shuffle::shuffle;
 pub use sources::{csv, jsonl};
@@ -30,7 +32,7 @@ pub fn journal(data: &[u8]) {
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their corpora.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("rpc", rpc),
     ("frames", frames),
     ("shuffle", shuffle),
@@ -39,4 +41,5 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("csv", csv),
     ("jsonl", jsonl),
     ("keys", keys),
+    ("records", records),
 ];

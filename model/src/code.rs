@@ -41,7 +41,7 @@ codes! {
     InputNotShared "INPUT_NOT_SHARED" Fatal "every worker must see the input at this path: put it on storage that all of them share";
     InputMalformed "INPUT_MALFORMED" Fatal "the file does not have the framing that the job declares";
     InputChanged "INPUT_CHANGED" Fatal "do not change inputs while a job reads them";
-    InputCorrupt "INPUT_CORRUPT" Fatal "the compressed file is damaged or cut off";
+    InputCorrupt "INPUT_CORRUPT" Fatal "the file is damaged or cut off: make it again, or take a copy";
     InputUnsupported "INPUT_UNSUPPORTED" Fatal "convert the file to text, gzip, zstd or bzip2 first; --compression none reads it as it is stored";
     DecompressionLimit "DECOMPRESSION_LIMIT" Fatal "give the run or the worker the --memory that the message names, or fewer --threads or --slots";
     OutputExists "OUTPUT_EXISTS" Fatal "choose another folder, or pass --overwrite if the command has it";

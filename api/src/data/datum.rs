@@ -23,6 +23,7 @@ mod tuple;
 
 use crate::data::arena::Arena;
 use crate::data::decode_error::DecodeError;
+use crate::data::type_name;
 use crate::data::wire::Forms;
 use std::fmt;
 
@@ -113,6 +114,11 @@ pub trait Datum: Sized + Send + 'static {
     }
     /// Adds the serde types that this type contains. A plan checks them before anything runs.
     fn forms(_: &mut Forms) {}
+    /// Appends the name of the type with the names and types of all its parts. Files of records hold it: types with equal
+    /// texts have equal encodings, in all releases of a job. The default is the name of the type without its module.
+    fn schema(out: &mut String) {
+        type_name::add_name(std::any::type_name::<Self>(), out)
+    }
 
     /// Returns the same value with another lifetime, if it borrows nothing (`BORROWS` is false).
     #[inline]

@@ -13,6 +13,7 @@
 //! foresee is written in the tagged form. A type whose made-up values come back in neither form is refused with the
 //! plan. A value that does not come back fails with its record.
 
+mod described;
 mod plain;
 mod probe;
 mod schema;
@@ -135,6 +136,16 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
         Some((&TAGGED, bytes)) => tagged::decode(bytes).map_err(|e| failed(e.to_string())),
         Some((form, _)) => Err(failed(format!("unknown form {form}"))),
         None => Err(failed("no bytes".to_string())),
+    }
+}
+
+/// Appends the name of a serde type and what its encoding depends on: in the plain form the kinds of all its parts. The
+/// other form holds the names of fields and variants itself.
+pub(crate) fn add_schema<T: Serialize + DeserializeOwned + 'static>(out: &mut String) {
+    super::type_name::add_name(type_name::<T>(), out);
+    if let Form::Plain(node) = form::<T>() {
+        out.push(' ');
+        described::describe(node, out)
     }
 }
 

@@ -122,6 +122,11 @@ impl Flow {
         Ok(side)
     }
 
+    /// Whether the plan is built where its job is started, so that it may look at files. Elsewhere it must become the same.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0.given_sides.is_none()
+    }
+
     pub(crate) fn node(&self) -> u64 {
         let node = self.0.next_node.get();
         self.0.next_node.set(node + 1);

@@ -37,6 +37,11 @@ impl<'b> Appender<'b> {
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes)
     }
+    /// Appends the encoding of a record, as [`PartForm::Blocks`](crate::PartForm::Blocks) needs it.
+    #[inline]
+    pub fn encode<R: crate::Datum>(&mut self, record: R::Ref<'_>) {
+        R::encode::<true>(record, self.buffer)
+    }
     /// The bytes of this record so far.
     #[inline]
     pub fn record(&self) -> &[u8] {

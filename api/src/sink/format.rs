@@ -2,6 +2,7 @@
 
 use super::appender::Appender;
 use crate::data::datum::Datum;
+use crate::data::part_form::PartForm;
 use crate::error::Result;
 use windrow_model::{Compression, Framing};
 
@@ -36,6 +37,10 @@ pub trait Sink<R: Datum>: Send + Sync + 'static {
     /// The suffix of part names. It follows from the compression.
     fn suffix(&self) -> &str {
         windrow_format::compression::suffix(self.compression())
+    }
+    /// How records lie in a part. The default is [`PartForm::Appended`].
+    fn form(&self) -> PartForm {
+        PartForm::Appended
     }
     /// Where a record begins in a part, so that a dataset of such parts can be read. By default the whole part is one
     /// unit.

@@ -2,7 +2,9 @@
 
 use super::blocks::{self, Format};
 use super::format::{RecordSink, Source};
+use super::records::{Expected, read_blocks};
 use crate::data::emitter::Push;
+use crate::data::part_form::PartForm;
 use crate::plan::chain::{Chain, user_error};
 use crate::task::context::TaskCx;
 use crate::task::culprit::Op;
@@ -20,6 +22,7 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<S::Item>) -> TaskResult<()> {
         let Some(chunk) = cx.chunk() else { return Ok(()) };
         let (mut records, mut bytes) = (0, 0);
+        let in_blocks = matches!(self.source.form(), PartForm::Blocks { .. }).then(Expected::of::<S::Item>);
         for (number, range) in (0u32..).zip(&chunk.ranges) {
             cx.at_file(range);
             // From here on a signal is attributed to this file, also between records: the file may be truncated at any
@@ -31,9 +34,15 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
                 is_text: self.source.is_text(),
             };
             let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
-            let read = blocks::each_block(cx, range, format, &skip, &mut |block| {
+            // A file of blocks comes whole: its reader leaves the records out itself.
+            let skip_in_text = if in_blocks.is_some() { &[][..] } else { &skip };
+            let read = blocks::each_block(cx, range, format, skip_in_text, &mut |block| {
                 let mut out = RecordSink::new(cx, sink, self.op, block.offset);
-                if let Err(e) = cx.in_op(&self.op, || self.source.read(&block, &mut out)) {
+                let read = cx.in_op(&self.op, || match &in_blocks {
+                    Some(expected) => read_blocks(block.bytes, block.path, expected, &skip, &mut out),
+                    None => self.source.read(&block, &mut out),
+                });
+                if let Err(e) = read {
                     user_error(cx, &self.op, e);
                 }
                 records += out.records();

@@ -2,6 +2,7 @@
 
 use crate::data::datum::Datum;
 use crate::data::emitter::Push;
+use crate::data::part_form::PartForm;
 use crate::error::{Error, Result};
 use crate::plan::chain::user_error;
 use crate::task::context::TaskCx;
@@ -53,6 +54,10 @@ pub trait Source: Send + Sync + 'static {
     fn is_text(&self) -> bool {
         self.framing().is_text()
     }
+    /// How records lie in the files. The default is [`PartForm::Appended`]: `read` parses them.
+    fn form(&self) -> PartForm {
+        PartForm::Appended
+    }
     /// The format's name, for plans and the web UI. The default is the type's name in lower case.
     fn name(&self) -> String {
         let name = std::any::type_name::<Self>();
@@ -100,6 +105,11 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
         self.cx.at_record(self.offset + at as u64);
         self.records += 1;
         self.sink.push(record);
+        !self.cx.stopped()
+    }
+    /// Records progress; returns `false` when the source must stop, because the task has ended.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.cx.check_cancelled();
         !self.cx.stopped()
     }
     /// Returns how many records were pushed.

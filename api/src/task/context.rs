@@ -249,6 +249,17 @@ impl<'t> TaskCx<'t> {
         })
     }
 
+    /// The partition that the task reads from edges, and how many there are; for a task that reads files, its own number, of
+    /// an unknown number.
+    pub(crate) fn partition(&self) -> (u32, u32) {
+        let index = self.task.attempt.task.index;
+        let of_edge = self.task.inputs.iter().find_map(|input| match input {
+            TaskInput::Edge(edge) => edge.ports.first().map(|port| port.partitions),
+            TaskInput::Chunk(_) | TaskInput::Inline(_) => None,
+        });
+        (index, of_edge.unwrap_or(0).max(index.saturating_add(1)))
+    }
+
     /// The inline blobs of a broadcast input.
     pub(crate) fn inline(&self, input: usize) -> &'t [Vec<u8>] {
         match &self.task.inputs[input] {

@@ -154,6 +154,11 @@ impl<T: Element> Datum for Vec<T> {
     fn forms(forms: &mut Forms) {
         T::forms(forms)
     }
+    fn schema(out: &mut String) {
+        out.push_str("Vec<");
+        T::schema(out);
+        out.push('>')
+    }
 }
 impl<T: Element + Key> Key for Vec<T> {}
 impl<T: Element> IntoDatum for &[T] {

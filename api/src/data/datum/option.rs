@@ -40,6 +40,11 @@ impl<T: Datum> Datum for Option<T> {
     fn forms(forms: &mut Forms) {
         T::forms(forms)
     }
+    fn schema(out: &mut String) {
+        out.push_str("Option<");
+        T::schema(out);
+        out.push('>')
+    }
     fn to_owned(r: Option<T::Ref<'_>>) -> Option<T> {
         r.map(T::to_owned)
     }

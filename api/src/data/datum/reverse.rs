@@ -34,6 +34,11 @@ impl<T: Key> Datum for Reverse<T> {
     fn show(r: Self::Ref<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
         T::show(r.0, out)
     }
+    fn schema(out: &mut String) {
+        out.push_str("Reverse<");
+        T::schema(out);
+        out.push('>')
+    }
 }
 impl<T: Key> Key for Reverse<T> {}
 impl<T: IntoDatum<Datum: Key>> IntoDatum for Reverse<T> {

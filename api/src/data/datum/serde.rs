@@ -73,6 +73,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     fn forms(forms: &mut Forms) {
         forms.add::<T>()
     }
+    fn schema(out: &mut String) {
+        out.push_str("Serde<");
+        wire::add_schema::<T>(out);
+        out.push('>')
+    }
     fn lend<X>(&self, f: impl FnOnce(&T) -> X) -> X {
         f(&self.0)
     }

@@ -45,6 +45,15 @@ macro_rules! tuple {
                 $($T::forms(forms);)*
                 $L::forms(forms)
             }
+            fn schema(out: &mut String) {
+                out.push('(');
+                $(
+                    $T::schema(out);
+                    out.push_str(", ");
+                )*
+                $L::schema(out);
+                out.push(')')
+            }
             fn to_owned(r: Self::Ref<'_>) -> Self {
                 let ($($t,)* $l) = r;
                 ($($T::to_owned($t),)* $L::to_owned($l))

@@ -524,3 +524,16 @@ proptest! {
         let _ = decode::<Tagged>(&bytes);
     }
 }
+
+#[test]
+fn length_beyond_the_bytes_takes_no_memory() {
+    for (filler, length) in [(0, 1u64 << 50), (40_000, 1 << 50), (0, 200_000)] {
+        let mut bytes = Vec::new();
+        encode(&(vec![7u8; filler], "text".to_string()), &mut bytes).unwrap();
+        let at = bytes.len() - 4 - 8;
+        assert_eq!(bytes[at..at + 8], 4u64.to_le_bytes());
+        bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        let error = decode::<(Vec<u8>, String)>(&bytes).unwrap_err().to_string();
+        assert!(!error.is_empty());
+    }
+}

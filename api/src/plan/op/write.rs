@@ -2,17 +2,20 @@
 
 use crate::data::datum::Datum;
 use crate::data::emitter::Push;
+use crate::data::part_form::PartForm;
+use crate::data::schema::schema_of;
 use crate::error::Result;
 use crate::plan::edge_in::ReadRecords;
 use crate::plan::edge_out::{Layout, edge_stages, reading, write_record};
 use crate::plan::records::Records;
-use crate::sink::{Appender, PartWriter, Sink};
+use crate::sink::{Appender, BlockPart, PartWriter, Sink};
 use crate::task::context::{OpInTask, TaskCx};
 use crate::task::culprit::Op;
 use crate::task::failure::TaskResult;
 use crate::task::written::Written;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use windrow_format::record_file::Description;
 use windrow_model::counters::names;
 use windrow_model::{Location, Order, Output, Partitioner, Partitions, Port};
 
@@ -54,8 +57,19 @@ impl<R: Datum> Records<R> {
         branch.need_order();
         let chain = branch.chain.clone();
         let op = format!("write {}", sink.format());
+        let types = schema_of::<R>();
         self.flow.add_stage(&branch, &op, at, vec![], vec![Output::Sink { sink: index }], move |cx| {
-            Ok(vec![write_part(cx, here, index, &*sink, |push| chain.run(cx, push))?])
+            let run = |push: &mut dyn Push<R>| chain.run(cx, push);
+            let part = match sink.form() {
+                PartForm::Appended => write_part(cx, here, index, &*sink, run)?,
+                PartForm::Blocks { lz4 } => {
+                    let (part, parts) = cx.partition();
+                    let types = types.clone();
+                    let description = Description { types, part, parts, keyed: false, sorted: false, packed: lz4 };
+                    write_blocks(cx, here, index, &*sink, &description, run)?
+                }
+            };
+            Ok(vec![part])
         });
         Ok(())
     }
@@ -94,7 +108,53 @@ fn write_part<R: Datum, S: Sink<R>>(
     let mut part = PartSink { op: OpInTask { op, cx }, sink, writer, types: PhantomData::<fn(R)> };
     run(&mut part)?;
     cx.outcome()?;
-    let part = part.writer.finish(index)?;
+    finished(cx, part.writer, index)
+}
+
+/// Adds records to a part whose records lie in blocks. The operation comes first in memory, as in `FoldSink`.
+#[repr(C)]
+struct BlockSink<'c, 't, R: Datum, S> {
+    op: OpInTask<'c, 't>,
+    sink: &'c S,
+    part: BlockPart,
+    writer: PartWriter,
+    types: PhantomData<fn(R)>,
+}
+
+impl<R: Datum, S: Sink<R>> Push<R> for BlockSink<'_, '_, R, S> {
+    #[inline]
+    fn push(&mut self, r: R::Ref<'_>) {
+        let (op, sink, part, writer) = (&self.op, self.sink, &mut self.part, &mut self.writer);
+        let encoded = op.call_on::<R, _>(&r, || part.encode(sink, R::shorten(r)));
+        match encoded.and_then(|()| part.add(writer.buffer())) {
+            Ok(()) => writer.record().unwrap_or_else(|e| op.cx.fail(e)),
+            Err(e) => op.cx.fail_in_on::<R>(&op.op, r, e),
+        }
+    }
+}
+
+fn write_blocks<R: Datum, S: Sink<R>>(
+    cx: &TaskCx<'_>,
+    op: Op,
+    index: u32,
+    sink: &S,
+    description: &Description,
+    run: impl FnOnce(&mut dyn Push<R>) -> TaskResult<()>,
+) -> TaskResult<Written> {
+    let path = cx.output_file(&windrow_format::names::sink_file(index));
+    let mut writer = PartWriter::create(&path, sink.compression(), false)?;
+    let part = BlockPart::begin(description, writer.buffer());
+    let mut blocks = BlockSink { op: OpInTask { op, cx }, sink, part, writer, types: PhantomData::<fn(R)> };
+    run(&mut blocks)?;
+    cx.outcome()?;
+    let BlockSink { part, mut writer, .. } = blocks;
+    part.end(writer.buffer());
+    finished(cx, writer, index)
+}
+
+/// Closes a part and counts it.
+fn finished(cx: &TaskCx<'_>, writer: PartWriter, index: u32) -> TaskResult<Written> {
+    let part = writer.finish(index)?;
     cx.count(names::RECORDS_WRITTEN, part.records);
     cx.count(names::BYTES_WRITTEN, part.bytes);
     Ok(Written::Part(part))
