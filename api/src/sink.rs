@@ -20,6 +20,7 @@ pub use fixed::{FixedSink, fixed_sink};
 pub use format::Sink;
 pub use jsonl::{JsonlSink, jsonl_sink};
 pub(crate) use part::PartWriter;
+pub(crate) use records::FORMAT as RECORDS_FORMAT;
 pub use records::{RecordsSink, records_sink};
 pub use text::{TextSink, text};
 pub use tsv::{TsvSink, tsv};

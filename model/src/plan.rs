@@ -22,6 +22,8 @@ pub enum Partitioner {
     Same,
     /// The contiguous part of the input that contains the task's chunk.
     InputPart,
+    /// The number of the input file that contains the task's chunk: the files are the partitions of an earlier output.
+    InputFile,
 }
 
 /// The order of the records that one task writes to a partition.

@@ -46,7 +46,7 @@ pub use prepare::{Prepared, Storage, prepare};
 pub use receipts::{Placed, Receipt, Receipts};
 pub use remove_tree::remove_tree;
 pub use replace::rename_to_free_name;
-pub use split::{SplitOptions, input_bytes, split, unsupported};
+pub use split::{PartsOf, SplitOptions, input_bytes, split, unsupported};
 pub use staging::Staging;
 #[cfg(feature = "storage-calls")]
 pub use start_thread::{start_thread, thread_failure_code};

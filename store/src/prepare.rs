@@ -5,7 +5,7 @@ use crate::error::{Result, StoreError};
 use crate::input_file::InputFile;
 use crate::inputs::Inputs;
 use crate::outputs::Outputs;
-use crate::split::{SplitOptions, input_bytes, split};
+use crate::split::{PartsOf, SplitOptions, input_bytes, split};
 use crate::staging::Staging;
 use crate::steps::Steps;
 use std::collections::BTreeMap;
@@ -83,7 +83,12 @@ fn cut(
     for (i, stage) in plan.stages.iter().enumerate() {
         let Some(source) = stage.source() else { continue };
         let parts = stage.outputs.iter().find_map(|o| match o {
-            Output::Edge { partitions, partitioner: Partitioner::InputPart, .. } => Some(counts.of(*partitions)),
+            Output::Edge { partitions, partitioner: Partitioner::InputPart, .. } => {
+                Some(PartsOf::Bytes(counts.of(*partitions)))
+            }
+            Output::Edge { partitions, partitioner: Partitioner::InputFile, .. } => {
+                Some(PartsOf::Files(counts.of(*partitions)))
+            }
             _ => None,
         });
         let chunks = split(

@@ -29,10 +29,19 @@ pub struct SplitOptions {
     pub chunk_bytes: Option<u64>,
     /// Number of tasks that can run at the same time.
     pub slots: u32,
-    /// Number of contiguous parts into which the whole input is divided; no chunk spans two of them.
-    pub parts: Option<u32>,
+    /// The parts into which the whole input is divided; no chunk spans two of them.
+    pub parts: Option<PartsOf>,
     /// Nothing is decompressed, so every file may be cut.
     pub as_is: bool,
+}
+
+/// How the whole input is divided into parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartsOf {
+    /// Into this many contiguous parts of about equally many bytes.
+    Bytes(u32),
+    /// Each file is a part, and there are this many.
+    Files(u32),
 }
 
 /// Most chunks of one source: the planner of the job keeps one task for each.
@@ -53,10 +62,18 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
         Some(bytes) => ChunkSizes::exact(bytes),
         None => ChunkSizes::of_input(total, options.slots),
     };
-    let parts = Parts { total, count: options.parts.unwrap_or(1).max(1) };
+    let parts = match options.parts {
+        Some(PartsOf::Bytes(count)) => Parts { total, count: count.max(1) },
+        Some(PartsOf::Files(count)) => {
+            check_files(source, files, count)?;
+            Parts { total, count: 1 }
+        }
+        None => Parts { total, count: 1 },
+    };
+    let is_by_file = matches!(options.parts, Some(PartsOf::Files(_)));
     let mut packer = Packer { chunks: Vec::new(), open: Chunk::default(), open_bytes: 0 };
     let mut before = 0;
-    for file in files {
+    for (number, file) in (0u32..).zip(files) {
         steps.step(&file.path)?;
         let length = file.identity.length;
         if length == 0 {
@@ -77,13 +94,28 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
                 local: None,
                 as_is: options.as_is || file.as_is,
             };
-            packer.add(range, parts.at(before + offset), alone, chunk_bytes);
+            let part = if is_by_file { number } else { parts.at(before + offset) };
+            packer.add(range, part, alone, chunk_bytes);
             packer.check(CHUNKS_MAX, chunk_bytes)
         })?;
         before = before.saturating_add(length);
     }
     packer.close();
     Ok(packer.chunks)
+}
+
+/// Checks that there is a file for each part, and that none is empty: an empty file has no chunk, so its part would be
+/// missing without an error.
+fn check_files(source: &SourceSpec, files: &[InputFile], parts: u32) -> Result<()> {
+    let inputs = || source.inputs.iter().map(|input| input.escaped().to_string()).collect::<Vec<_>>().join(" ");
+    if files.len() != parts as usize {
+        let message = format!("{}: the plan was made for {parts} files, and there are {} now", inputs(), files.len());
+        return Err(StoreError::new(Code::InputChanged, message));
+    }
+    match files.iter().find(|file| file.identity.length == 0) {
+        Some(empty) => Err(StoreError::new(Code::InputCorrupt, format!("{}: it is empty", empty.path.escaped()))),
+        None => Ok(()),
+    }
 }
 
 /// The framing of a file.

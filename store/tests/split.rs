@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use windrow_model::{Chunk, Code, Digest, FileIdentity, Framing, PartitionCounts, Partitions, Plan, SourceSpec};
-use windrow_store::{InputFile, SplitOptions, Steps, list_inputs, split};
+use windrow_store::{InputFile, PartsOf, SplitOptions, Steps, list_inputs, split};
 
 fn source(framing: Framing) -> SourceSpec {
     SourceSpec { inputs: Vec::new(), framing, header: false, sample: false, as_is: false }
@@ -70,7 +70,7 @@ fn no_bytes_give_no_chunks() {
     let (_dir, none) = files(&[]);
     assert!(split(&source(LINES), &none, exact(1), &Steps::default()).unwrap().is_empty());
     let (_dir, empty) = files(&[(b"", false), (b"", true)]);
-    let parts = SplitOptions { parts: Some(7), ..exact(1) };
+    let parts = SplitOptions { parts: Some(PartsOf::Bytes(7)), ..exact(1) };
     assert!(split(&source(LINES), &empty, parts, &Steps::default()).unwrap().is_empty());
     assert!(split(&source(Framing::Fixed(100)), &empty, parts, &Steps::default()).unwrap().is_empty());
 }
@@ -78,7 +78,9 @@ fn no_bytes_give_no_chunks() {
 #[test]
 fn compressed_files_are_never_cut() {
     let (_dir, files) = files(&[(b"x\ny\nz\n", true)]);
-    let chunks = split(&source(LINES), &files, SplitOptions { parts: Some(3), ..exact(1) }, &Steps::default()).unwrap();
+    let chunks =
+        split(&source(LINES), &files, SplitOptions { parts: Some(PartsOf::Bytes(3)), ..exact(1) }, &Steps::default())
+            .unwrap();
     assert_eq!(lengths(&chunks), [vec![6]]);
     assert_eq!(chunks[0].part, 0);
 }
@@ -157,7 +159,7 @@ fn input_of_100_tb_makes_100_000_chunks() {
     assert_eq!(chunks(&file, options).unwrap().len(), 100_000);
     // Parts of a map-only job end chunks, too: there are still fewer than a source may have.
     let parts = PartitionCounts::new(&plan(), None, 100_000_000_000_000).of(Partitions::Auto);
-    let of_parts = chunks(&file, SplitOptions { parts: Some(parts), ..options }).unwrap().len();
+    let of_parts = chunks(&file, SplitOptions { parts: Some(PartsOf::Bytes(parts)), ..options }).unwrap().len();
     assert!((414_187..520_000).contains(&of_parts), "{of_parts}");
 }
 
@@ -187,7 +189,7 @@ fn huge_sparse_file_of_lines_is_split_quickly() {
         file.write_all_at(b"\n", tib << 40).unwrap();
     }
     let files = list_inputs(&[path.to_str().unwrap().to_string()], &Steps::default()).unwrap();
-    let options = SplitOptions { slots: 8, parts: Some(2000), ..SplitOptions::default() };
+    let options = SplitOptions { slots: 8, parts: Some(PartsOf::Bytes(2000)), ..SplitOptions::default() };
     let chunks = split(&source(LINES), &files, options, &Steps::default()).unwrap();
     assert_eq!(chunks.len(), 10);
     assert_eq!(chunks.iter().map(Chunk::length).sum::<u64>(), 10 << 40);
@@ -228,7 +230,7 @@ proptest! {
         let source = source(if whole { Framing::Whole } else { LINES });
         let mut expected: Option<Vec<Vec<u8>>> = None;
         for size in sizes.into_iter().map(Some).chain([None]) {
-            let options = SplitOptions { chunk_bytes: size, slots: 3, parts: Some(parts), as_is: false };
+            let options = SplitOptions { chunk_bytes: size, slots: 3, parts: Some(PartsOf::Bytes(parts)), as_is: false };
             let chunks = split(&source, &files, options, &Steps::default()).unwrap();
             let mut by_part = vec![Vec::new(); parts as usize];
             let mut at = 0u64;
@@ -285,4 +287,17 @@ fn folder_of_200_000_files_costs_three_steps_a_file() {
     assert!(steps.taken() <= 3 * FILES + 10, "{}", steps.taken());
     // Small files share chunks, as many as a chunk may have.
     assert!(chunks.len() as u64 <= FILES / 1_000, "{}", chunks.len());
+}
+
+#[test]
+fn parts_by_file_hold_one_file_each() {
+    let (_dir, files) = files(&[(b"a\n", false), (b"b\nc\n", false), (b"d\n", false)]);
+    let by_file = |count| SplitOptions { parts: Some(PartsOf::Files(count)), ..exact(100) };
+    let split = |files: &[InputFile], count| split(&source(LINES), files, by_file(count), &Steps::default());
+    let chunks = split(&files, 3).unwrap();
+    assert_eq!(chunks.iter().map(|c| (c.part, c.ranges.len())).collect::<Vec<_>>(), [(0, 1), (1, 1), (2, 1)]);
+    assert_eq!(split(&files, 2).unwrap_err().code, Code::InputChanged);
+    let mut cut_off = files.clone();
+    cut_off[1].identity.length = 0;
+    assert_eq!(split(&cut_off, 3).unwrap_err().code, Code::InputCorrupt);
 }

@@ -9,7 +9,7 @@ use crate::task::culprit::Op;
 use crate::task::failure::TaskResult;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use windrow_model::{Input, Partitions, Port};
+use windrow_model::{Input, Partitioner, Partitions, Port};
 
 /// Produces the records of one family from a task's inputs.
 pub(crate) trait Chain<R: Datum>: Send + Sync {
@@ -24,6 +24,8 @@ pub(crate) struct Branch<R: Datum> {
     pub label: String,
     /// Partitions of the edges that the branch reads; `None` for a source.
     pub partitions: Option<Partitions>,
+    /// Number of the files that the branch reads, if each holds a partition of the records.
+    pub files: Option<u32>,
     pub deterministic: bool,
     /// The ports that the branch reads, if it reads them unchanged and does nothing else.
     pub direct: Option<Vec<Port>>,
@@ -40,6 +42,7 @@ impl<R: Datum> Clone for Branch<R> {
             chain: self.chain.clone(),
             label: self.label.clone(),
             partitions: self.partitions,
+            files: self.files,
             deterministic: self.deterministic,
             direct: self.direct.clone(),
             has_places: self.has_places,
@@ -56,11 +59,18 @@ impl<R: Datum> Branch<R> {
             chain,
             label: format!("{} → {op}", self.label),
             partitions: self.partitions,
+            files: self.files,
             deterministic: self.deterministic,
             direct: None,
             has_places: self.has_places,
             demands: self.demands.clone(),
         }
+    }
+
+    /// The partitions in which the records lie where the branch reads them, and the partitioner that leaves them there.
+    pub(crate) fn lies_in(&self) -> Option<(Partitions, Partitioner)> {
+        let in_files = || self.files.map(|n| (Partitions::Count(n), Partitioner::InputFile));
+        self.partitions.map(|partitions| (partitions, Partitioner::Same)).or_else(in_files)
     }
 
     /// Declares that the end of the branch depends on the order of its records.

@@ -58,6 +58,11 @@ pub(crate) fn partitioning(cx: &TaskCx<'_>, partitioner: Partitioner, partitions
     match partitioner {
         Partitioner::Same => Partitioning::Fixed(cx.task.attempt.task.index),
         Partitioner::InputPart => Partitioning::Fixed(cx.chunk().map_or(0, |c| c.part)),
+        Partitioner::InputFile => {
+            let part = cx.chunk().map_or(0, |c| c.part);
+            cx.expect_part(part, partitions);
+            Partitioning::Fixed(part)
+        }
         // `sort` makes a range partitioner from a sample and does not call this.
         Partitioner::Hash | Partitioner::Range => Partitioning::Hash(partitions),
     }
@@ -151,8 +156,11 @@ pub(crate) fn keyed_ports<K: Key, V: Datum>(
                 Shuffled::new(ports, Demand::new(demands))
             }
             _ => {
-                let partitioner = if in_place { Partitioner::Same } else { Partitioner::Hash };
-                let layout = |_: &_| Layout { partitions, partitioner, order: Order::Key };
+                let layout = |branch: &Branch<_>| {
+                    let there = branch.lies_in().filter(|_| in_place);
+                    let partitioner = there.map_or(Partitioner::Hash, |(_, partitioner)| partitioner);
+                    Layout { partitions, partitioner, order: Order::Key }
+                };
                 edge_stages(pairs, op, at, layout, write_pair::<K, V>)
             }
         }
@@ -176,6 +184,7 @@ pub(crate) fn reading<R: Datum>(
         chain,
         label: label.to_string(),
         partitions: Some(partitions),
+        files: None,
         deterministic: true,
         has_places: true,
         demands,

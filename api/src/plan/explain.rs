@@ -29,7 +29,7 @@ pub(crate) fn explain(plan: &Plan) -> String {
             let _ = match output {
                 Output::Edge { partitions, partitioner, order, combined } => writeln!(
                     text,
-                    "    shuffles {}{}{}, {}",
+                    "    {}{}{}, {}",
                     partitioned(*partitioner),
                     match order {
                         Order::Key => ", by key",
@@ -58,9 +58,10 @@ pub(crate) fn explain(plan: &Plan) -> String {
 
 fn partitioned(by: Partitioner) -> &'static str {
     match by {
-        Partitioner::Hash => "by hash",
-        Partitioner::Range => "by key ranges",
-        Partitioner::Same => "in place",
-        Partitioner::InputPart => "by input part",
+        Partitioner::Hash => "shuffles by hash",
+        Partitioner::Range => "shuffles by key ranges",
+        Partitioner::Same => "shuffles in place",
+        Partitioner::InputPart => "shuffles by input part",
+        Partitioner::InputFile => "keeps the partitions of its files (no shuffle)",
     }
 }

@@ -17,7 +17,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use windrow_format::regular_file;
-use windrow_model::{Code, Collect, Digest, Escape, Framing, Input, Output, Plan, Port, SinkSpec, Stage, StageId};
+use windrow_model::{
+    Code, Collect, Digest, Escape, Framing, Input, Output, Partitions, Plan, Port, SinkSpec, Stage, StageId,
+};
 
 /// A graph of stages under construction. Every process of a job builds the same graph from the same parameters.
 ///
@@ -44,6 +46,8 @@ pub(crate) struct Draft {
     /// Existing edges: the same records shuffled in the same way are shuffled once.
     edges: RefCell<BTreeMap<(u64, String), Shuffled>>,
     next_node: Cell<u64>,
+    /// Numbers of partitions that lie in files of records.
+    files_of: RefCell<Vec<Partitions>>,
     /// Base folder of relative paths.
     base: PathBuf,
     overwrite: bool,
@@ -99,6 +103,17 @@ impl Flow {
         T: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
         Error: From<E>,
     {
+        let bytes = self.side_bytes(std::any::type_name::<T>(), || {
+            let mut bytes = Vec::new();
+            crate::data::wire::encode(&make()?, &mut bytes)
+                .map_err(|e| Error::new(Code::PlanInvalid, format!("a side value cannot be encoded: {e}")))?;
+            Ok(bytes)
+        })?;
+        Ok(Side::new(bytes))
+    }
+
+    /// The bytes of a value that is made once, at submission.
+    pub(crate) fn side_bytes(&self, what: &str, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<[u8]>> {
         let index = self.0.sides.borrow().len();
         let slot = match &self.0.given_sides {
             Some(files) => {
@@ -109,22 +124,22 @@ impl Flow {
                     .map_err(|e| Error::new(Code::IoError, format!("side value {}: {e}", file.escaped())))?;
                 SideSlot::of(bytes)
             }
-            None => {
-                let mut bytes = Vec::new();
-                crate::data::wire::encode(&make()?, &mut bytes)
-                    .map_err(|e| Error::new(Code::PlanInvalid, format!("a side value cannot be encoded: {e}")))?;
-                SideSlot::of(bytes)
-            }
+            None => SideSlot::of(make()?),
         };
-        let side = Side::new(slot.bytes.clone());
-        self.fingerprint(&["side", std::any::type_name::<T>(), &slot.digest.to_string()]);
+        let bytes = slot.bytes.clone();
+        self.fingerprint(&["side", what, &slot.digest.to_string()]);
         self.0.sides.borrow_mut().push(slot);
-        Ok(side)
+        Ok(bytes)
     }
 
-    /// Whether the plan is built where its job is started, so that it may look at files. Elsewhere it must become the same.
-    pub(crate) fn is_first(&self) -> bool {
-        self.0.given_sides.is_none()
+    /// Notes that the plan reads files that are the partitions of pairs by key, and how many there are.
+    pub(crate) fn note_files_of(&self, partitions: Partitions) {
+        self.0.files_of.borrow_mut().push(partitions);
+    }
+
+    /// Whether the plan reads files that are as many partitions of pairs by key.
+    pub(crate) fn reads_files_of(&self, partitions: Partitions) -> bool {
+        self.0.files_of.borrow().contains(&partitions)
     }
 
     pub(crate) fn node(&self) -> u64 {

@@ -21,6 +21,8 @@ pub struct Records<R: Datum> {
     pub(crate) branches: Rc<Vec<Branch<R>>>,
     /// Set if the records are partitioned by the hash of their keys, into this number of partitions.
     pub(crate) keyed: Option<Partitions>,
+    /// Whether the records ascend by key, from the first to the last partition.
+    pub(crate) sorted: bool,
     pub(crate) node: u64,
 }
 
@@ -29,13 +31,30 @@ pub type Pairs<K, V> = Records<(K, V)>;
 
 impl<R: Datum> Clone for Records<R> {
     fn clone(&self) -> Self {
-        Records { flow: self.flow.clone(), branches: self.branches.clone(), keyed: self.keyed, node: self.node }
+        let (flow, branches) = (self.flow.clone(), self.branches.clone());
+        Records { flow, branches, keyed: self.keyed, sorted: self.sorted, node: self.node }
     }
 }
 
 impl<R: Datum> Records<R> {
     pub(crate) fn new(flow: &Flow, branches: Vec<Branch<R>>, keyed: Option<Partitions>) -> Self {
-        Records { flow: flow.clone(), branches: Rc::new(branches), keyed, node: flow.node() }
+        Records { flow: flow.clone(), branches: Rc::new(branches), keyed, sorted: false, node: flow.node() }
+    }
+
+    /// Marks the records as sorted.
+    pub(crate) fn in_order_of_keys(self) -> Self {
+        Records { sorted: true, ..self }
+    }
+
+    /// The number of partitions for an operation by key: those in which the records lie by key already; those of the files
+    /// of records that they are made from, so that the result lies beside them again; or the default.
+    pub(crate) fn partitions_by_key(&self) -> Partitions {
+        let beside_files = || {
+            let (partitions, _) = self.branches[0].lies_in()?;
+            let is_of_files = |b: &Branch<R>| b.lies_in().is_some_and(|(of, _)| of == partitions);
+            (self.flow.reads_files_of(partitions) && self.branches.iter().all(is_of_files)).then_some(partitions)
+        };
+        self.keyed.or_else(beside_files).unwrap_or(Partitions::Auto)
     }
 
     /// Adds a fused operation to every branch.

@@ -38,12 +38,15 @@ impl RecordsSink {
     }
 }
 
+/// The format in the manifest of an output of records.
+pub(crate) const FORMAT: &str = "records";
+
 impl<R: Datum> Sink<R> for RecordsSink {
     fn path(&self) -> &str {
         &self.path
     }
     fn format(&self) -> &str {
-        "records"
+        FORMAT
     }
     fn form(&self) -> PartForm {
         PartForm::Blocks { lz4: self.lz4 }

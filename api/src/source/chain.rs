@@ -22,7 +22,8 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<S::Item>) -> TaskResult<()> {
         let Some(chunk) = cx.chunk() else { return Ok(()) };
         let (mut records, mut bytes) = (0, 0);
-        let in_blocks = matches!(self.source.form(), PartForm::Blocks { .. }).then(Expected::of::<S::Item>);
+        let in_blocks = matches!(self.source.form(), PartForm::Blocks { .. })
+            .then(|| Expected { part: cx.expected_part(), ..Expected::of::<S::Item>() });
         for (number, range) in (0u32..).zip(&chunk.ranges) {
             cx.at_file(range);
             // From here on a signal is attributed to this file, also between records: the file may be truncated at any

@@ -50,6 +50,8 @@ pub(crate) struct TaskCx<'t> {
     failed: RefCell<Culprit>,
     /// The operation of a panic that has unwound.
     unwound: RefCell<Culprit>,
+    /// The number of the part that the task must find in its file, and how many parts there are, if the plan relies on it.
+    expected_part: Cell<Option<(u32, u32)>>,
     /// Number of files that were begun.
     files: Cell<u64>,
     /// The position of this thread, which outlives a crash of the process.
@@ -80,6 +82,7 @@ impl<'t> TaskCx<'t> {
             lost_input: RefCell::default(),
             failed: RefCell::default(),
             unwound: RefCell::default(),
+            expected_part: Cell::new(None),
             files: Cell::new(0),
             crumbs: {
                 let crumbs = windrow_engine::blame::slot();
@@ -247,6 +250,15 @@ impl<'t> TaskCx<'t> {
             TaskInput::Chunk(c) => Some(c),
             _ => None,
         })
+    }
+
+    /// Declares that the task's file must be this part, and of how many. Called before the file is read.
+    pub(crate) fn expect_part(&self, part: u32, parts: u32) {
+        self.expected_part.set(Some((part, parts)));
+    }
+    /// The part that the task's file must be, and how many there are, if it matters.
+    pub(crate) fn expected_part(&self) -> Option<(u32, u32)> {
+        self.expected_part.get()
     }
 
     /// The partition that the task reads from edges, and how many there are; for a task that reads files, its own number, of

@@ -122,7 +122,7 @@ impl Plan {
                         return Err(wrong("it writes records of a length that is not from 1 to 4,294,967,295".into()));
                     }
                 }
-                if let Output::Edge { partitioner: Partitioner::InputPart, .. } = output
+                if let Output::Edge { partitioner: Partitioner::InputPart | Partitioner::InputFile, .. } = output
                     && sources == 0
                 {
                     return Err(wrong("only a source stage has input parts".into()));

@@ -172,6 +172,7 @@ impl From<Output> for v1::Output {
                     Partitioner::Range => v1::Partitioner::Range,
                     Partitioner::Same => v1::Partitioner::Same,
                     Partitioner::InputPart => v1::Partitioner::InputPart,
+                    Partitioner::InputFile => v1::Partitioner::InputFile,
                 });
                 edge.set_order(match order {
                     Order::Key => v1::Order::Key,
@@ -193,6 +194,7 @@ fn partitioner(w: v1::Partitioner) -> Result<Partitioner, ConvertError> {
         v1::Partitioner::Range => Partitioner::Range,
         v1::Partitioner::Same => Partitioner::Same,
         v1::Partitioner::InputPart => Partitioner::InputPart,
+        v1::Partitioner::InputFile => Partitioner::InputFile,
         v1::Partitioner::Unspecified => {
             return Err(ConvertError::invalid("edge.partitioner", "is unknown"));
         }

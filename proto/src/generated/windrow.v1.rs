@@ -498,6 +498,7 @@ pub enum Partitioner {
     Range = 2,
     Same = 3,
     InputPart = 4,
+    InputFile = 5,
 }
 impl Partitioner {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -511,6 +512,7 @@ impl Partitioner {
             Self::Range => "PARTITIONER_RANGE",
             Self::Same => "PARTITIONER_SAME",
             Self::InputPart => "PARTITIONER_INPUT_PART",
+            Self::InputFile => "PARTITIONER_INPUT_FILE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -521,6 +523,7 @@ impl Partitioner {
             "PARTITIONER_RANGE" => Some(Self::Range),
             "PARTITIONER_SAME" => Some(Self::Same),
             "PARTITIONER_INPUT_PART" => Some(Self::InputPart),
+            "PARTITIONER_INPUT_FILE" => Some(Self::InputFile),
             _ => None,
         }
     }

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use windrow_engine::{Accumulate, CombinedEdge, EngineError, Folder};
 use windrow_model::counters::names;
-use windrow_model::{Order, Output, Partitioner, Partitions, Port};
+use windrow_model::{Order, Output, Partitioner, Port};
 
 impl<K: Key, V: Datum> Pairs<K, V> {
     /// Folds all values of each key with a combiner: `Sum`, `Min`, `Max`, `Count`, `Mean`, `TopK`, a tuple of them, or
@@ -43,10 +43,11 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// Combines for the operation `op`.
     pub(super) fn combine_as<C: Combiner<V>>(&self, op: Op, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
         let combiner = Arc::new(combiner);
-        let partitions = self.keyed.unwrap_or(Partitions::Auto);
-        let partitioner = if self.keyed.is_some() { Partitioner::Same } else { Partitioner::Hash };
+        let partitions = self.partitions_by_key();
         let mut ports = Vec::new();
         for branch in self.branches.iter() {
+            let there = branch.lies_in().filter(|_| self.keyed.is_some());
+            let partitioner = there.map_or(Partitioner::Hash, |(_, partitioner)| partitioner);
             let (chain, combiner) = (branch.chain.clone(), combiner.clone());
             let output = Output::Edge { partitions, partitioner, order: Order::Key, combined: true };
             let stage = self.flow.add_stage(branch, op.name, op.at, vec![], vec![output], move |cx| {

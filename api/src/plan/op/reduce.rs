@@ -13,7 +13,6 @@ use crate::task::culprit::Op;
 use crate::task::failure::TaskResult;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use windrow_model::Partitions;
 
 impl<K: Key, V: Datum> Pairs<K, V> {
     /// Calls `f` once for every key with all its values. Keys come in order; values in input order. Use `combine` if
@@ -37,7 +36,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
         let op = Op::here("reduce");
-        let partitions = self.keyed.unwrap_or(Partitions::Auto);
+        let partitions = self.partitions_by_key();
         let ports = keyed_ports(self, partitions, "shuffle", op.at).in_order();
         let chain = Reduce { f, op, types: PhantomData::<fn(K, V) -> O> };
         let branch = reading(&self.flow, vec![ports], partitions, "reduce", false, vec![], Arc::new(chain));
@@ -64,7 +63,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>) -> T + Send + Sync + 'static,
     ) -> Pairs<K, T::Datum> {
         let op = Op::here("reduce_values");
-        let partitions = self.keyed.unwrap_or(Partitions::Auto);
+        let partitions = self.partitions_by_key();
         let ports = keyed_ports(self, partitions, "shuffle", op.at).in_order();
         let emit = move |key: K::Ref<'_>, values: &mut Values<'_, V>, out: &mut Emitter<'_, (K, T::Datum)>| {
             f(K::shorten(key), values).with(|t| out.forward((K::shorten(key), <T::Datum as Datum>::shorten(t))))

@@ -24,11 +24,7 @@ impl<R: Datum> Records<R> {
     pub fn share(&self) -> Records<R> {
         let at = Location::caller();
         let branches = self.branches.iter().map(|branch| {
-            let partitions = branch.partitions.unwrap_or(Partitions::Auto);
-            let partitioner = match branch.partitions {
-                Some(_) => Partitioner::Same,
-                None => Partitioner::InputPart,
-            };
+            let (partitions, partitioner) = branch.lies_in().unwrap_or((Partitions::Auto, Partitioner::InputPart));
             let one = Records::new(&self.flow, vec![branch.clone()], None);
             let layout = |_: &_| Layout { partitions, partitioner, order: Order::Arrival };
             let ports = edge_stages(&one, "share", at, layout, write_record::<R>).in_order();

@@ -49,6 +49,9 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// ```
     #[track_caller]
     pub fn sort(&self) -> Pairs<K, V> {
+        if self.sorted {
+            return self.clone();
+        }
         let at = Location::caller();
         let partitions = Partitions::Auto;
         // All samples come first, because every sorting stage reads every sample.
@@ -70,7 +73,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         }
         let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
         let branch = reading(&self.flow, vec![ports], partitions, "sorted", false, vec![], Arc::new(chain));
-        Records::new(&self.flow, vec![branch], None)
+        Records::new(&self.flow, vec![branch], None).in_order_of_keys()
     }
 }
 

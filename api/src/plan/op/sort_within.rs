@@ -23,10 +23,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     pub fn sort_within(&self) -> Pairs<K, V> {
         let at = Location::caller();
         let branches = self.branches.iter().map(|branch| {
-            let (partitions, partitioner) = match branch.partitions {
-                Some(partitions) => (partitions, Partitioner::Same),
-                None => (Partitions::Auto, Partitioner::InputPart),
-            };
+            let (partitions, partitioner) = branch.lies_in().unwrap_or((Partitions::Auto, Partitioner::InputPart));
             let one = Records::new(&self.flow, vec![branch.clone()], None);
             let layout = |_: &_| Layout { partitions, partitioner, order: Order::Key };
             let ports = edge_stages(&one, "sort_within", at, layout, write_pair::<K, V>).in_order();

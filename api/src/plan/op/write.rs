@@ -5,6 +5,7 @@ use crate::data::emitter::Push;
 use crate::data::part_form::PartForm;
 use crate::data::schema::schema_of;
 use crate::error::Result;
+use crate::plan::chain::Branch;
 use crate::plan::edge_in::ReadRecords;
 use crate::plan::edge_out::{Layout, edge_stages, reading, write_record};
 use crate::plan::records::Records;
@@ -31,22 +32,22 @@ impl<R: Datum> Records<R> {
         let at = here.at;
         let index = self.flow.add_sink(sink.path(), sink.format(), sink.suffix(), sink.framing());
         let sink = Arc::new(sink);
-        let of_partitions = |p: Partitions| self.branches.iter().all(|b| b.partitions == Some(p));
-        let in_place = self.branches.len() == 1 && self.branches[0].partitions.is_some();
-        let branch = if in_place {
+        // Parts are the partitions in which the records lie. Otherwise they are contiguous ranges of the input, however it
+        // is split: one task gathers the pieces of each part.
+        let lie_in = self.branches[0].lies_in().map(|(partitions, _)| partitions);
+        let lie_in = lie_in.filter(|p| self.branches.iter().all(|b| b.lies_in().is_some_and(|(of, _)| of == *p)));
+        let keyed = self.keyed.is_some() && lie_in.is_some();
+        let sorted = self.sorted;
+        let branch = if self.branches.len() == 1 && self.branches[0].partitions.is_some() {
             self.branches[0].clone()
         } else {
-            // Parts are contiguous ranges of the input, however it is split: one task gathers the pieces of each part.
-            let partitions = match self.branches[0].partitions {
-                Some(p) if of_partitions(p) => p,
-                _ => Partitions::Auto,
-            };
-            let layout = |b: &crate::plan::chain::Branch<R>| Layout {
+            let partitions = lie_in.unwrap_or(Partitions::Auto);
+            let layout = |b: &Branch<R>| Layout {
                 partitions,
-                partitioner: match b.partitions {
-                    None => Partitioner::InputPart,
-                    Some(p) if p == partitions => Partitioner::Same,
-                    Some(_) => Partitioner::Hash,
+                partitioner: match (b.lies_in(), b.partitions) {
+                    (Some((of, partitioner)), _) if of == partitions => partitioner,
+                    (_, None) => Partitioner::InputPart,
+                    (_, Some(_)) => Partitioner::Hash,
                 },
                 order: Order::Arrival,
             };
@@ -65,7 +66,7 @@ impl<R: Datum> Records<R> {
                 PartForm::Blocks { lz4 } => {
                     let (part, parts) = cx.partition();
                     let types = types.clone();
-                    let description = Description { types, part, parts, keyed: false, sorted: false, packed: lz4 };
+                    let description = Description { types, part, parts, keyed, sorted, packed: lz4 };
                     write_blocks(cx, here, index, &*sink, &description, run)?
                 }
             };

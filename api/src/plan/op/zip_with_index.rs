@@ -56,10 +56,7 @@ impl<R: Datum> Records<R> {
 /// Adds the stage that writes a branch where it is, and broadcasts the number of records by partition. Returns its edge.
 fn write<R: Datum>(records: &Records<R>, branch: &Branch<R>, op: Op) -> (Partitions, Port) {
     branch.need_order();
-    let (partitions, partitioner) = match branch.partitions {
-        Some(partitions) => (partitions, Partitioner::Same),
-        None => (Partitions::Auto, Partitioner::InputPart),
-    };
+    let (partitions, partitioner) = branch.lies_in().unwrap_or((Partitions::Auto, Partitioner::InputPart));
     let chain = branch.chain.clone();
     let edge = Output::Edge { partitions, partitioner, order: Order::Arrival, combined: false };
     let stage = records.flow.add_stage(branch, op.name, op.at, vec![], vec![edge, Output::Broadcast], move |cx| {
