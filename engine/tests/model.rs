@@ -24,7 +24,7 @@ fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {
         return Partitions::new();
     }
     let file = std::fs::read(&spec.file).unwrap();
-    assert_eq!(read_index(&file).unwrap(), result.segments);
+    assert_eq!(read_index(&file, &spec.identity).unwrap(), result.segments);
     let mut partitions = Partitions::new();
     for s in &result.segments {
         let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];

@@ -33,7 +33,7 @@ fn read(spec: &EdgeSpec, result: &EdgeResult) -> Content {
         return Content::new();
     }
     let file = std::fs::read(&spec.file).unwrap();
-    assert_eq!(read_index(&file).unwrap(), result.segments);
+    assert_eq!(read_index(&file, &spec.identity).unwrap(), result.segments);
     let segments = result.segments.iter().map(|s| {
         let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
         let mut reader = SegmentReader::new(bytes, Identity { partition: s.partition, ..spec.identity });

@@ -55,7 +55,7 @@ impl Identity {
         }
     }
 
-    fn bytes(&self) -> [u8; 44] {
+    pub(crate) fn bytes(&self) -> [u8; 44] {
         let mut b = [0; 44];
         b[..16].copy_from_slice(&self.job);
         b[16..24].copy_from_slice(&self.epoch.to_le_bytes());

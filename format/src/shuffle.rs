@@ -29,7 +29,6 @@ use windrow_model::Segment;
 
 pub use crate::segment::{SegmentCursor, SegmentReader};
 pub use index::{IndexReader, read_index, read_index_at, read_index_of};
-pub use owner::check_owner;
 
 /// Smaller pieces are gathered before they are written; blocks of the usual size are written directly.
 const GATHER_BYTES: usize = 32 << 10;
@@ -70,9 +69,10 @@ impl Segments {
         self.offset + index::tail_bytes(self.list.len()) as u64
     }
 
-    /// Index and footer of the image whose blocks were added: the bytes that follow the last block.
-    pub fn tail(&self) -> Vec<u8> {
-        index::tail(&self.list, self.offset)
+    /// Index and footer of the image of `owner` whose blocks were added: the bytes that follow the last block. The partition of
+    /// `owner` is ignored.
+    pub fn tail(&self, owner: &Identity) -> Vec<u8> {
+        index::tail(&self.list, self.offset, owner)
     }
 
     /// All segments, by ascending partition.
@@ -86,13 +86,14 @@ pub struct BlockFile {
     file: BufWriter<File>,
     charged: Charged,
     segments: Segments,
+    owner: Identity,
 }
 
 impl BlockFile {
-    /// Creates a file at `path`, and its folder if needed.
-    pub fn create(path: &Path) -> Result<Self, FormatError> {
+    /// Creates a file at `path`, and its folder if needed. Its blocks belong to `owner`, whose partition is ignored.
+    pub fn create(path: &Path, owner: Identity) -> Result<Self, FormatError> {
         let file = BufWriter::with_capacity(GATHER_BYTES, create_with_folder(path)?);
-        Ok(BlockFile { file, charged: Charged::new(), segments: Segments::default() })
+        Ok(BlockFile { file, charged: Charged::new(), segments: Segments::default(), owner })
     }
 
     /// Adds a block, given in pieces. Partitions must not descend.
@@ -140,7 +141,7 @@ impl BlockFile {
     /// Finishes a file that is removed before its attempt ends: its bytes count until the returned [`Charged`] is
     /// dropped.
     pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
-        let tail = self.segments.tail();
+        let tail = self.segments.tail(&self.owner);
         self.charged.add(tail.len() as u64)?;
         self.file.write_all(&tail)?;
         self.file.flush()?;
@@ -163,7 +164,7 @@ impl ShuffleWriter {
     /// Creates a file at `path`; the identity's partition is filled in for each block.
     pub fn create(path: &Path, identity: Identity, codec: Codec) -> Result<Self, FormatError> {
         Ok(ShuffleWriter {
-            file: BlockFile::create(path)?,
+            file: BlockFile::create(path, identity)?,
             identity,
             compressor: Compressor::new(codec),
             builder: SegmentBuilder::default(),

@@ -13,7 +13,7 @@
 
 use crate::block::{FormatError, Identity};
 use crate::regular_file;
-use crate::shuffle::{IndexReader, check_owner};
+use crate::shuffle::IndexReader;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
@@ -56,13 +56,12 @@ pub struct StageIndex {
     /// Bytes of memory that the kept entries may use.
     bytes_max: usize,
     kept: Mutex<Kept>,
-    /// What the first block of each image must belong to.
-    owners: Option<Owners>,
+    owners: Owners,
     /// Bytes of memory of the kept entries.
     memory: AtomicUsize,
 }
 
-/// The identity of each image by its position.
+/// Which attempt and output each image must be of, by its position.
 struct Owners(Box<dyn Fn(u32) -> Identity + Send + Sync>);
 
 impl std::fmt::Debug for Owners {
@@ -79,28 +78,32 @@ struct Kept {
 }
 
 impl StageIndex {
-    /// An index of these outputs of a stage with at most this number of partitions, in task order. It reads nothing before the
-    /// first call of [`partition`](Self::partition). Kept entries use at most `bytes_max` bytes of memory, or those of one
+    /// An index of these outputs of a stage with at most this number of partitions, in task order. The image at each position
+    /// must be the one of `owner`, which is called with the position; its partition is ignored. The index reads nothing before
+    /// the first call of [`partition`](Self::partition). Kept entries use at most `bytes_max` bytes of memory, or those of one
     /// partition if that is more; each image takes another 32 bytes.
-    pub fn new(images: Vec<OutputImage>, partitions: u32, bytes_max: usize) -> StageIndex {
+    pub fn new(
+        images: Vec<OutputImage>,
+        partitions: u32,
+        bytes_max: usize,
+        owner: impl Fn(u32) -> Identity + Send + Sync + 'static,
+    ) -> StageIndex {
         let kept = Kept { window: Arc::default(), step: partitions.max(1) };
         let (kept, memory) = (Mutex::new(kept), AtomicUsize::new(0));
-        StageIndex { images, partitions, bytes_max, kept, owners: None, memory }
-    }
-
-    /// The same index, which also checks that the first block of each image belongs to the identity that `owner` returns for
-    /// its position: an intact image of another attempt is refused.
-    pub fn owned_by(mut self, owner: impl Fn(u32) -> Identity + Send + Sync + 'static) -> StageIndex {
-        self.owners = Some(Owners(Box::new(owner)));
-        self
+        StageIndex { images, partitions, bytes_max, kept, owners: Owners(Box::new(owner)), memory }
     }
 
     /// [`new`](Self::new) that reads and checks the index of every image at once.
     ///
     /// # Errors
-    /// The first output whose index is missing or damaged, or has a partition that the stage does not have.
-    pub fn build(images: Vec<OutputImage>, partitions: u32, bytes_max: usize) -> Result<StageIndex, UnreadableOutput> {
-        let index = StageIndex::new(images, partitions, bytes_max);
+    /// The first output whose index is missing, damaged or of another owner, or has a partition that the stage does not have.
+    pub fn build(
+        images: Vec<OutputImage>,
+        partitions: u32,
+        bytes_max: usize,
+        owner: impl Fn(u32) -> Identity + Send + Sync + 'static,
+    ) -> Result<StageIndex, UnreadableOutput> {
+        let index = StageIndex::new(images, partitions, bytes_max, owner);
         index.partition(0)?;
         Ok(index)
     }
@@ -183,7 +186,7 @@ impl Window {
     /// Reads the entries of `wanted` partitions from all images. While they take too much memory, the half without
     /// partition `kept` is dropped.
     fn read(index: &StageIndex, wanted: Range<u32>, kept: u32) -> Result<Window, UnreadableOutput> {
-        let StageIndex { images, partitions, bytes_max, owners, .. } = index;
+        let StageIndex { images, partitions, bytes_max, owners: Owners(owner), .. } = index;
         let (partitions, bytes_max) = (*partitions, *bytes_max);
         let mut window = Window { lists: Vec::new(), partitions: wanted };
         let mut bytes = 0;
@@ -192,9 +195,8 @@ impl Window {
         for (position, image) in (0u32..).zip(images).filter(|(_, image)| image.length > 0) {
             let unreadable = |source| UnreadableOutput { position, image: image.clone(), source };
             let file = files.open(&image.file).map_err(unreadable)?;
-            let (mut first, mut largest) = (None, None);
+            let mut largest = None;
             let each = |segment: Segment| {
-                first.get_or_insert(segment);
                 largest = Some(segment.partition);
                 let Some(at) = window.position(segment.partition) else { return };
                 if window.lists.len() <= at {
@@ -205,10 +207,7 @@ impl Window {
                 list.push(position, &segment);
                 bytes += list.bytes.capacity() - before;
             };
-            reader.read(&file, image.base, image.length, each).map_err(unreadable)?;
-            if let (Some(Owners(owner)), Some(first)) = (owners, &first) {
-                check_owner(&file, image.base, first, &owner(position)).map_err(unreadable)?;
-            }
+            reader.read(&file, image.base, image.length, &owner(position), each).map_err(unreadable)?;
             if largest >= Some(partitions) {
                 return Err(unreadable(FormatError::Malformed(
                     "the index has a partition that its stage does not have",
@@ -348,6 +347,11 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
+    /// The owner of all images of these tests.
+    fn same(_: u32) -> Identity {
+        Identity::default()
+    }
+
     /// The bytes of an image with a segment of one block for each partition. Blocks are not read here.
     fn image(lengths: &[(u32, u32)]) -> (Vec<u8>, Vec<Segment>) {
         let mut segments = Segments::default();
@@ -362,8 +366,8 @@ mod tests {
             };
             segments.add(*partition, &header);
         }
-        let blocks = segments.image_bytes() as usize - segments.tail().len();
-        let bytes = [vec![0; blocks], segments.tail()].concat();
+        let tail = segments.tail(&same(0));
+        let bytes = [vec![0; segments.image_bytes() as usize - tail.len()], tail].concat();
         (bytes, segments.into_list())
     }
 
@@ -391,7 +395,7 @@ mod tests {
     }
 
     fn built(all: &[(OutputImage, Vec<Segment>)], partitions: u32, bytes_max: usize) -> StageIndex {
-        StageIndex::build(all.iter().map(|(image, _)| image.clone()).collect(), partitions, bytes_max).unwrap()
+        StageIndex::build(all.iter().map(|(image, _)| image.clone()).collect(), partitions, bytes_max, same).unwrap()
     }
 
     /// What every reader would find in the indexes by itself.
@@ -424,7 +428,7 @@ mod tests {
             let (lengths, shared): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
             let all = written(folder.path(), &lengths, &shared);
             let images = all.iter().map(|(image, _)| image.clone()).collect();
-            let index = StageIndex::new(images, partitions, bytes_max);
+            let index = StageIndex::new(images, partitions, bytes_max, same);
             let largest = (0..9).map(|p| model(&all, p).len() * 50).max().unwrap_or(0);
             for (at, partition) in order.into_iter().chain(0..9).enumerate() {
                 if at == forgotten {
@@ -452,7 +456,7 @@ mod tests {
         let lengths = vec![vec![(0, 5), (3, 5)]; 4];
         let all = written(folder.path(), &lengths, &[true, false, true, true]);
         let images = || all.iter().map(|(image, _)| image.clone()).collect::<Vec<_>>();
-        let error = StageIndex::build(images(), 3, usize::MAX).unwrap_err();
+        let error = StageIndex::build(images(), 3, usize::MAX, same).unwrap_err();
         assert_eq!((error.position, error.source.code()), (0, windrow_model::Code::SegmentCorrupt));
         assert!(error.to_string().contains("a partition that its stage does not have"), "{error}");
         let index = built(&all, 4, 0);
@@ -467,13 +471,13 @@ mod tests {
         let mut bytes = fs::read(&damaged.file).unwrap();
         bytes[(damaged.base + damaged.length) as usize - 40] ^= 1;
         fs::write(&damaged.file, &bytes).unwrap();
-        let error = StageIndex::build(images(), 4, usize::MAX).unwrap_err();
+        let error = StageIndex::build(images(), 4, usize::MAX, same).unwrap_err();
         assert!(error.position == 2 && matches!(error.source, FormatError::Checksum { .. }), "{error}");
         // The spool ends within the last image.
         bytes[(damaged.base + damaged.length) as usize - 40] ^= 1;
         bytes.pop();
         fs::write(&damaged.file, &bytes).unwrap();
-        let error = StageIndex::build(images(), 4, usize::MAX).unwrap_err();
+        let error = StageIndex::build(images(), 4, usize::MAX, same).unwrap_err();
         assert!(error.position == 3 && matches!(error.source, FormatError::Truncated), "{error}");
     }
 
@@ -504,7 +508,7 @@ mod tests {
         };
         let [a, b] = [image(0), image(1)];
         let read = |images: [&OutputImage; 2]| {
-            let index = StageIndex::new(images.into_iter().cloned().collect(), 2, usize::MAX).owned_by(identity);
+            let index = StageIndex::new(images.into_iter().cloned().collect(), 2, usize::MAX, identity);
             index.partition(0).map(|segments| segments.len()).map_err(|e| e.position)
         };
         assert_eq!((read([&a, &b]), read([&b, &a]), read([&a, &a])), (Ok(1), Err(0), Err(1)));
@@ -519,7 +523,7 @@ mod tests {
             [(u64::MAX, 2), (0, 27), (0, 1), (1 << 62, 1 << 62), (0, u64::MAX), (1, HEADER_BYTES as u64)]
         {
             let image = OutputImage { file: path.clone(), base, length };
-            assert!(StageIndex::build(vec![image], 1, usize::MAX).is_err(), "{base} {length}");
+            assert!(StageIndex::build(vec![image], 1, usize::MAX, same).is_err(), "{base} {length}");
         }
     }
 }

@@ -25,7 +25,7 @@ fn write(records: &[Record], codec: Codec) -> (Vec<u8>, Vec<Segment>) {
 
 fn read(file: &[u8]) -> Result<Vec<Record>, FormatError> {
     let mut records = Vec::new();
-    for s in read_index(file)? {
+    for s in read_index(file, &identity())? {
         let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
         let mut reader = SegmentReader::new(bytes, Identity { partition: s.partition, ..identity() });
         let before = records.len();
@@ -47,14 +47,14 @@ proptest! {
     ) {
         records.sort_by_key(|r| r.0);
         let (file, segments) = write(&records, if compressed { Codec::Lz4 } else { Codec::None });
-        prop_assert_eq!(&read_index(&file).unwrap(), &segments);
+        prop_assert_eq!(&read_index(&file, &identity()).unwrap(), &segments);
         // The same image in the middle of a larger file.
         let larger = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(larger.path(), [&[0xab; 77][..], &file, &[0xcd; 9]].concat()).unwrap();
         let (opened, length) = (larger.reopen().unwrap(), file.len() as u64);
-        prop_assert_eq!(&read_index_at(&opened, 77, length).unwrap(), &segments);
+        prop_assert_eq!(&read_index_at(&opened, 77, length, &identity()).unwrap(), &segments);
         for (base, length) in [(76, length), (77, length - 1), (77, length + 1), (77 + 9, length), (77 + 10, length)] {
-            prop_assert!(read_index_at(&opened, base, length).is_err());
+            prop_assert!(read_index_at(&opened, base, length, &identity()).is_err());
         }
         prop_assert_eq!(&read(&file).unwrap(), &records);
         let mut raw = BTreeMap::new();
@@ -67,7 +67,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(read_index(&bytes).is_err());
+        prop_assert!(read_index(&bytes, &identity()).is_err());
         prop_assert!(bytes.is_empty() || SegmentReader::new(&bytes, identity()).next().is_err());
     }
 }
@@ -154,19 +154,58 @@ fn golden_records() -> Vec<Record> {
 
 /// Pins the bytes of this version: two releases that meet in one cluster must agree on them, or refuse each other.
 #[test]
-fn the_bytes_of_version_4_never_change() {
+fn the_bytes_of_version_5_never_change() {
     let (file, _) = write(&golden_records(), Codec::None);
     if std::env::var_os("WINDROW_WRITE_GOLDEN").is_some() {
-        std::fs::write(golden(4), &file).unwrap();
+        std::fs::write(golden(5), &file).unwrap();
     }
-    assert_eq!(file, std::fs::read(golden(4)).unwrap());
+    assert_eq!(file, std::fs::read(golden(5)).unwrap());
 }
 
 #[test]
 fn files_of_every_version_are_read() {
-    for version in [2, 3, 4] {
+    for version in [2, 3, 4, 5] {
         assert_eq!(read(&std::fs::read(golden(version)).unwrap()).unwrap(), golden_records());
     }
+}
+
+/// An index names the segments of its partitions. That of another attempt would make records of the others disappear.
+#[test]
+fn index_of_another_attempt_is_refused() {
+    let right = identity();
+    let others = [
+        Identity { job: [0; 16], ..right },
+        Identity { stage: 9, ..right },
+        Identity { task: 9, ..right },
+        Identity { attempt: 9, ..right },
+        Identity { epoch: 9, ..right },
+        Identity { output: 9, ..right },
+    ];
+    for version in [2, 3, 4, 5] {
+        let image = std::fs::read(golden(version)).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &image).unwrap();
+        let at = |owner| {
+            let length = image.len() as u64;
+            [read_index(&image, owner), read_index_at(file.as_file(), 0, length, owner)]
+        };
+        let same_of_any_partition = Identity { partition: 7, ..right };
+        assert!(at(&right).into_iter().chain(at(&same_of_any_partition)).all(|read| read.is_ok()));
+        for other in &others {
+            for read in at(other) {
+                assert!(matches!(read, Err(FormatError::Checksum { .. })), "{version} {other:?}");
+            }
+        }
+    }
+}
+
+/// A record larger than a megabyte is a block by itself.
+#[test]
+fn large_first_block_hides_no_other_owner() {
+    let large = vec![(1, b"k".to_vec(), vec![7; 2 << 20])];
+    let (image, _) = write(&large, Codec::None);
+    assert!(read_index(&image, &identity()).is_ok());
+    assert!(read_index(&image, &Identity { task: 9, ..identity() }).is_err());
 }
 
 #[test]

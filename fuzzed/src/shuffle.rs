@@ -29,7 +29,7 @@ fn records(segment: &[u8]) {
 
 /// An index whose segments are within the file, ascending and without gaps, or an error.
 fn index(file: &[u8]) {
-    let Ok(segments) = read_index(file) else { return };
+    let Ok(segments) = read_index(file, &Identity::default()) else { return };
     let mut end = 0;
     for segment in &segments {
         assert_eq!(segment.offset, end);
@@ -74,7 +74,9 @@ pub fn shuffle(data: &[u8]) {
             let Some(footer) = file.len().checked_sub(28) else { return };
             let offset = u64::from_le_bytes(file[footer..footer + 8].try_into().expect("eight bytes"));
             if offset <= footer as u64 {
-                let sum = crc32c(&file[offset as usize..footer + 16]);
+                // Version 5 covers the owner, whose bytes are all zero here.
+                let owner = if file[footer + 12] >= 5 { &[0; 44][..] } else { &[] };
+                let sum = crc32c(&[&file[offset as usize..footer + 16], owner].concat());
                 file[footer + 16..footer + 20].copy_from_slice(&sum.to_le_bytes());
             }
             index(&file);

@@ -24,6 +24,8 @@ const HEADS_FIELD: u32 = 20;
 const HEADS: u8 = (HEADS_FIELD as u8) << 3 | LENGTH_DELIMITED;
 const UNKNOWN: u8 = 21 << 3;
 const LAST: u8 = 22 << 3;
+const HEADS_CRC32C_FIELD: u32 = 23;
+const HEADS_CRC32C: u8 = (HEADS_CRC32C_FIELD as u8) << 3 | FIXED32;
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const LENGTH_DELIMITED: u8 = 2;
@@ -66,6 +68,8 @@ pub struct Piece {
     pub unknown: bool,
     /// All segments have been sent.
     pub last: bool,
+    /// CRC-32C of the heads of all segments of the stream so far.
+    pub heads_crc32c: Option<u32>,
 }
 
 /// Appends a message to a stream.
@@ -76,7 +80,8 @@ pub fn put_message(out: &mut Vec<u8>, message: &impl Message) {
     message.encode_raw(out);
 }
 
-/// Appends a piece of `length` bytes, which `fill` appends to `out`; `heads` are the segments that begin in it.
+/// Appends a piece of `length` bytes, which `fill` appends to `out`; `heads` are the segments that begin in it, and
+/// `heads_crc32c` is the checksum of all heads of the stream, including these (see [`head_bytes`]).
 ///
 /// # Errors
 /// That of `fill`; nothing is appended then.
@@ -86,6 +91,7 @@ pub fn put_message(out: &mut Vec<u8>, message: &impl Message) {
 pub fn put_piece<E>(
     out: &mut Vec<u8>,
     heads: &SegmentHeads,
+    heads_crc32c: u32,
     length: usize,
     fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     checksum: impl FnOnce(&[u8]) -> u32,
@@ -93,6 +99,7 @@ pub fn put_piece<E>(
     let start = out.len();
     let mut head = Vec::with_capacity(PIECE_HEAD_BYTES_MAX + heads.encoded_len());
     prost::encoding::message::encode(HEADS_FIELD, heads, &mut head);
+    prost::encoding::fixed32::encode(HEADS_CRC32C_FIELD, &heads_crc32c, &mut head);
     head.push(CRC32C);
     let crc_at = start + PREFIX_BYTES + head.len();
     head.extend_from_slice(&[0; 4]);
@@ -116,9 +123,22 @@ pub fn put_failure(out: &mut Vec<u8>, index: u32, failure: Failure) {
     put_message(out, &SegmentPiece { index, failure: Some(failure), ..SegmentPiece::default() });
 }
 
-/// Appends the end of a complete stream.
-pub fn put_last(out: &mut Vec<u8>) {
-    put_message(out, &SegmentPiece { last: true, ..SegmentPiece::default() });
+/// Appends the end of a complete stream, with the checksum of all its heads.
+pub fn put_last(out: &mut Vec<u8>, heads_crc32c: u32) {
+    put_message(out, &SegmentPiece { last: true, heads_crc32c: Some(heads_crc32c), ..SegmentPiece::default() });
+}
+
+/// The bytes of each head, over which the checksum of a stream's heads is computed. The lists are of one length.
+pub fn head_bytes(heads: &SegmentHeads) -> impl Iterator<Item = [u8; 28]> {
+    let SegmentHeads { index, length, records, raw_length } = heads;
+    index.iter().zip(length).zip(records).zip(raw_length).map(|(((index, length), records), raw_length)| {
+        let mut bytes = [0; 28];
+        bytes[..4].copy_from_slice(&index.to_le_bytes());
+        for (to, n) in bytes[4..].chunks_exact_mut(8).zip([length, records, raw_length]) {
+            to.copy_from_slice(&n.to_le_bytes());
+        }
+        bytes
+    })
 }
 
 /// Appends the answer of a holder that does not know the list of wanted outputs.
@@ -191,6 +211,11 @@ fn piece(mut message: Rope) -> Option<Piece> {
             }
             UNKNOWN => piece.unknown = message.varint()? != 0,
             LAST => piece.last = message.varint()? != 0,
+            HEADS_CRC32C => {
+                let bytes = message.first::<4>()?;
+                message.take(4);
+                piece.heads_crc32c = Some(u32::from_le_bytes(bytes));
+            }
             CRC32C => {
                 let bytes = message.first::<4>()?;
                 message.take(4);
@@ -287,8 +312,10 @@ mod tests {
         let (mut decoder, mut all) = (PieceDecoder::default(), Vec::new());
         for part in wire.chunks(step) {
             decoder.push(Bytes::copy_from_slice(part));
-            while let Some(Piece { index, data, failure, crc32c, heads, unknown, last }) = decoder.next_piece()? {
-                all.push(SegmentPiece { index, data: data.concat().into(), failure, crc32c, heads, unknown, last });
+            while let Some(piece) = decoder.next_piece()? {
+                let Piece { index, data, failure, crc32c, heads, unknown, last, heads_crc32c } = piece;
+                let data = data.concat().into();
+                all.push(SegmentPiece { index, data, failure, crc32c, heads, unknown, last, heads_crc32c });
             }
         }
         Ok(all)
@@ -308,8 +335,9 @@ mod tests {
             .prop_map(|m| m.map(|message| Failure { code: "X".into(), message, ..Default::default() }));
         let data = prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
         let heads = prop::option::of(heads());
-        let one = (any::<u32>(), data, failure, any::<Option<u32>>(), heads, any::<(bool, bool)>()).prop_map(
-            |(index, data, failure, crc32c, heads, (unknown, last))| SegmentPiece {
+        let sums = any::<(Option<u32>, Option<u32>)>();
+        let one = (any::<u32>(), data, failure, sums, heads, any::<(bool, bool)>()).prop_map(
+            |(index, data, failure, (crc32c, heads_crc32c), heads, (unknown, last))| SegmentPiece {
                 index,
                 data,
                 failure,
@@ -317,6 +345,7 @@ mod tests {
                 heads,
                 unknown,
                 last,
+                heads_crc32c,
             },
         );
         prop::collection::vec(one, 0..5)
@@ -331,7 +360,7 @@ mod tests {
         #[test]
         fn usual_codec_decodes_pieces(heads in heads(), data in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut out = vec![7];
-            let put = put_piece(&mut out, &heads, data.len(), |out| { out.extend(&data); Ok::<_, Infallible>(()) }, |b| {
+            let put = put_piece(&mut out, &heads, 5, data.len(), |out| { out.extend(&data); Ok::<_, Infallible>(()) }, |b| {
                 b.len() as u32
             });
             put.unwrap();
@@ -339,7 +368,8 @@ mod tests {
             prop_assert_eq!(u32::from_be_bytes(out[2..6].try_into().unwrap()) as usize, out.len() - 6);
             prop_assert!(out.len() <= 1 + PIECE_HEAD_BYTES_MAX + heads.encoded_len() + data.len());
             let crc32c = Some(data.len() as u32);
-            let expected = SegmentPiece { crc32c, data: data.into(), heads: Some(heads), ..SegmentPiece::default() };
+            let (data, heads, heads_crc32c) = (data.into(), Some(heads), Some(5));
+            let expected = SegmentPiece { crc32c, data, heads, heads_crc32c, ..SegmentPiece::default() };
             prop_assert_eq!(SegmentPiece::decode(&out[6..]).unwrap(), expected);
         }
 
@@ -365,6 +395,7 @@ mod tests {
             put_piece(
                 &mut out,
                 &SegmentHeads::default(),
+                0,
                 9,
                 |out| {
                     out.push(5);

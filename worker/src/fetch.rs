@@ -178,7 +178,7 @@ impl Fetcher {
         arrived: &mut Arrived,
         patience: &mut Patience,
     ) -> Result<(), TryError> {
-        arrived.drop_incomplete();
+        arrived.begin_stream();
         let done_bytes = arrived.bytes();
         let target = path.to_path_buf();
         let writer = Writer::start(false, move || {
@@ -245,7 +245,8 @@ impl Fetcher {
                 if !piece.last && length == 0 && heads.index.is_empty() {
                     return Err(broken("the peer sent a piece without segments and bytes"));
                 }
-                if !arrived.add(heads, wanted.outputs.attempts.len() as u32) || !arrived.receive(length) {
+                let outputs = wanted.outputs.attempts.len() as u32;
+                if !arrived.add(heads, piece.heads_crc32c, outputs) || !arrived.receive(length) {
                     return Err(broken("the peer sent other bytes than it was asked for"));
                 }
                 data.extend(piece.data);

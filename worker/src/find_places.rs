@@ -58,7 +58,7 @@ impl FindPlaces {
             match peers.get(&holder) {
                 Some(Whereabouts { address, home: Some(home) }) => {
                     match self.beside(holder, address, home, &wanted).await? {
-                        Some(images) => in_place.extend(wanted.attempts.into_iter().zip(images)),
+                        Some(images) => in_place.extend(wanted.attempts.iter().copied().zip(images)),
                         None => remote.push((holder, Arc::new(wanted))),
                     }
                 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use windrow_format::block::{HEADER_BYTES, Header};
+use windrow_format::block::{HEADER_BYTES, Header, Identity};
 use windrow_format::codec::Codec;
 use windrow_format::shuffle::Segments;
 use windrow_format::stage_index::OutputImage;
@@ -41,10 +41,10 @@ impl Offer {
             let mut segments = Segments::default();
             segments.add(0, &Header { codec, raw_length, stored_length, records, sorted: false, digest: 0 });
             let image = segments.image_bytes();
-            let mut pattern = vec![7; *length as usize];
-            pattern.extend(segments.tail());
+            let pattern = vec![7; *length as usize];
             for attempt in attempts(bytes, *length) {
-                spool.write_all(&pattern).map_err(failed)?;
+                let tail = segments.tail(&Identity::of_output(&attempt, 0));
+                spool.write_all(&pattern).and_then(|()| spool.write_all(&tail)).map_err(failed)?;
                 let base = u64::from(attempt.task.index) * image;
                 let image = OutputImage { file: file.clone(), base, length: image };
                 let spooled = vec![Spooled { output: 0, image }];

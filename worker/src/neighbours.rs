@@ -69,7 +69,8 @@ impl Neighbours {
         let files: Vec<Arc<Path>> = files.into_iter().map(readable).collect::<Option<_>>()?;
         let none: Arc<Path> = Path::new("").into();
         let images = file.into_iter().zip(base).zip(length).map(|((file, base), length)| match file.checked_sub(1) {
-            None => Some(OutputImage { file: none.clone(), base: 0, length: 0 }),
+            // All three numbers must say so: one that is damaged on its way does not make an output empty.
+            None => (base == 0 && length == 0).then(|| OutputImage { file: none.clone(), base: 0, length: 0 }),
             // Without bytes it would count as an output without records.
             Some(at) => (length > 0).then_some(OutputImage { file: files.get(at as usize)?.clone(), base, length }),
         });
@@ -133,6 +134,7 @@ mod tests {
         assert_eq!(neighbours.images(&home, reply(&["jobs/a"]), 2), None);
         assert_eq!(images(v1::LocateOutputsReply { file: vec![1, 0, 9], ..reply(&["jobs/a"]) }), None);
         assert_eq!(images(v1::LocateOutputsReply { length: vec![3, 0, 0], ..reply(&["jobs/a"]) }), None);
+        assert_eq!(images(v1::LocateOutputsReply { file: vec![0, 0, 1], ..reply(&["jobs/a"]) }), None, "it has bytes");
 
         let is_neighbour = |home: &Home| Neighbours::here().is_neighbour(worker, home);
         let elsewhere = Home { machine: "another".into(), ..home.clone() };

@@ -115,10 +115,9 @@ fn is_whole(job: &Path, attempt: &AttemptId, kept: &KeptReport, report: &TaskRep
         edge.is_empty()
             || regular_file::open(&file).is_ok_and(|file| {
                 let owner = Identity::of_output(attempt, output);
-                shuffle::read_index_at(&file, base, length).is_ok_and(|segments| {
+                shuffle::read_index_at(&file, base, length, &owner).is_ok_and(|segments| {
                     total(segments.iter().map(|s| s.length)) == edge.bytes
                         && total(segments.iter().map(|s| s.records)) == edge.records
-                        && segments.first().is_some_and(|s| shuffle::check_owner(&file, base, s, &owner).is_ok())
                 })
             })
     })

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
-use windrow_format::block::{HEADER_BYTES, Header};
+use windrow_format::block::{HEADER_BYTES, Header, Identity};
 use windrow_format::codec::Codec;
 use windrow_format::shuffle::Segments;
 use windrow_format::spool::Spool;
@@ -90,13 +90,13 @@ impl Peer {
     pub(crate) fn finished(&self, id: AttemptId, segments: &[(u32, &[u8])]) {
         let folder = self.scratch.attempt(&id);
         fs::create_dir_all(folder.outputs()).unwrap();
-        fs::write(folder.edge(0), image(segments)).unwrap();
+        fs::write(folder.edge(0), image(id, segments)).unwrap();
         self.outputs.insert(id, Held::new(folder, &report(), Vec::new()));
     }
 
     /// The same in a spool.
     pub(crate) fn spooled(&self, id: AttemptId, segments: &[(u32, &[u8])], spool: &Spool) {
-        let place = spool.append(&[&image(segments)]).unwrap().unwrap();
+        let place = spool.append(&[&image(id, segments)]).unwrap().unwrap();
         let image = OutputImage { file: spool.path().clone(), base: place.offset, length: place.length };
         let spooled = vec![Spooled { output: 0, image }];
         self.outputs.insert(id, Held::new(self.scratch.attempt(&id), &report(), spooled));
@@ -164,9 +164,9 @@ impl Drop for Peer {
     }
 }
 
-/// The image of an output with these segments, by ascending partition. Each is at least as long as the header of a block; the
-/// shuffle does not look into blocks.
-fn image(segments: &[(u32, &[u8])]) -> Vec<u8> {
+/// The image of the first output of an attempt with these segments, by ascending partition. Each is at least as long as the
+/// header of a block; the shuffle does not look into blocks.
+fn image(of: AttemptId, segments: &[(u32, &[u8])]) -> Vec<u8> {
     let (mut index, mut bytes) = (Segments::default(), Vec::new());
     for (partition, content) in segments {
         let (codec, stored_length) = (Codec::None, (content.len() - HEADER_BYTES) as u32);
@@ -174,7 +174,7 @@ fn image(segments: &[(u32, &[u8])]) -> Vec<u8> {
         index.add(*partition, &header);
         bytes.extend_from_slice(content);
     }
-    bytes.extend(index.tail());
+    bytes.extend(index.tail(&Identity::of_output(&of, 0)));
     bytes
 }
 

@@ -5,6 +5,7 @@
 
 use prost::Message;
 use std::collections::HashMap;
+use std::sync::Arc;
 use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, Partitions, StageId, TaskId, WorkerId};
 use windrow_proto::{ConvertError, v1};
 
@@ -19,7 +20,7 @@ pub(crate) struct WantedOutputs {
     /// Its number of partitions.
     pub partitions: u32,
     /// The attempts.
-    pub attempts: Vec<AttemptId>,
+    pub attempts: Arc<[AttemptId]>,
     /// Digest of its encoded form.
     pub name: Digest,
     encoded: Vec<u8>,
@@ -50,7 +51,7 @@ impl WantedOutputs {
             partitions,
         };
         let encoded = list.encode_to_vec();
-        WantedOutputs { output, partitions, attempts, name: Digest::of(&encoded), encoded }
+        WantedOutputs { output, partitions, attempts: attempts.into(), name: Digest::of(&encoded), encoded }
     }
 
     /// The form in requests, with or without the list.

@@ -113,14 +113,18 @@ def crc32c(data):
 HEAD = 20
 
 
-def block(data, attempt, output, partition):
-    """A block with these bytes, of an attempt's output. The checksum of a large one would take long, and is not checked."""
-    head = struct.pack("<4BIII", 0xB7, 1, 0, 0, len(data), len(data), 1)
+def identity(attempt, output, partition):
+    """What the checksums of blocks and indexes cover besides their bytes."""
     attempt = parse(attempt)
     task = parse(one(attempt, 1))
     numbers = one(task, 2, 0), one(task, 3, 0), one(attempt, 2, 0), output, partition
-    identity = one(parse(one(task, 1)), 1) + struct.pack("<Q5I", one(attempt, 3, 0), *numbers)
-    checked = crc32c(head + identity + data) if len(data) < 1 << 20 else 0
+    return one(parse(one(task, 1)), 1) + struct.pack("<Q5I", one(attempt, 3, 0), *numbers)
+
+
+def block(data, attempt, output, partition):
+    """A block with these bytes, of an attempt's output. The checksum of a large one would take long, and is not checked."""
+    head = struct.pack("<4BIII", 0xB7, 1, 0, 0, len(data), len(data), 1)
+    checked = crc32c(head + identity(attempt, output, partition) + data) if len(data) < 1 << 20 else 0
     return head + struct.pack("<I", checked) + data
 
 
@@ -128,9 +132,9 @@ def image(data, partitions, attempt, output):
     """A shuffle file whose segments all have one block with these bytes."""
     size = HEAD + len(data)
     index = b"".join(struct.pack("<IQQQQI", p, p * size, size, 1, len(data), 0) for p in range(partitions))
-    tail = index + struct.pack("<QII", partitions * size, partitions, 4)
+    tail = index + struct.pack("<QII", partitions * size, partitions, 5)
     blocks = b"".join(block(data, attempt, output, p) for p in range(partitions))
-    return blocks + tail + struct.pack("<I8s", crc32c(tail), b"windrowS")
+    return blocks + tail + struct.pack("<I8s", crc32c(tail + identity(attempt, output, 0)), b"windrowS")
 
 
 class Lost(Exception):

@@ -163,7 +163,12 @@ impl BlockLog {
 
     /// Appends all blocks with index and footer to a spool, in the order of [`write`](Self::write). Returns none if a block was
     /// spilled, the image is large, or the spool takes no more.
-    pub(super) fn append_to(&mut self, spool: &Spool, digest: Option<u32>) -> Result<Option<(Vec<Segment>, Place)>> {
+    pub(super) fn append_to(
+        &mut self,
+        spool: &Spool,
+        owner: &Identity,
+        digest: Option<u32>,
+    ) -> Result<Option<(Vec<Segment>, Place)>> {
         let held = self.blocks.iter().map(|(_, sealed)| sealed.as_slice().len() as u64);
         if self.spill.is_some() || total(held) > SPOOLED_MAX {
             return Ok(None);
@@ -178,7 +183,7 @@ impl BlockLog {
         if let Some(digest) = digest {
             segments.set_digest(digest);
         }
-        let tail = segments.tail();
+        let tail = segments.tail(owner);
         let blocks = self.blocks.iter().map(|(_, sealed)| sealed.as_slice());
         let pieces: Vec<&[u8]> = blocks.chain([&tail[..]]).collect();
         let appended = spool.append(&pieces).map_err(EngineError::io("append to", spool.path()))?;

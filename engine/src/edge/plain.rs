@@ -183,11 +183,11 @@ impl PlainEdge {
             return Ok(EdgeResult { segments, place: None, has_file: false, runs: 0, spilled_bytes: 0 });
         }
         if let Some(spool) = &self.spec.spool
-            && let Some((segments, place)) = self.log.append_to(spool, digest)?
+            && let Some((segments, place)) = self.log.append_to(spool, &self.spec.identity, digest)?
         {
             return Ok(EdgeResult { segments, place: Some(place), has_file: false, runs: 0, spilled_bytes: 0 });
         }
-        let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
+        let mut file = BlockFile::create(path, self.spec.identity).map_err(EngineError::file(path))?;
         let (runs, spilled_bytes) = self.log.spilled();
         self.log.write(&mut file, path)?;
         if let Some(digest) = digest {

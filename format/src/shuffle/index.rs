@@ -1,7 +1,16 @@
 //! Index and footer of an image: the bytes behind its blocks, by which readers find its partitions.
+//!
+//! ```text
+//! index:  for each segment: partition u32, offset u64, length u64, records u64, raw length u64, digest u32
+//! footer: offset of the index u64, segments u32, version u32, CRC-32C u32 of all before and of the owner, magic
+//! ```
+//! The owner is the attempt and output that wrote the image. As in a block it is not stored: a reader supplies the one that it
+//! expects, so an intact index of another attempt is refused like a damaged one. Otherwise a partition that the other attempt
+//! did not write would look like one without records.
 
-use crate::block::FormatError;
-use crate::checksum::crc32c;
+use super::owner::{check_first_block, check_first_block_of};
+use crate::block::{FormatError, Identity};
+use crate::checksum::Crc32c;
 use crate::regular_file;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -10,8 +19,11 @@ use std::path::Path;
 use windrow_model::Segment;
 
 const MAGIC: [u8; 8] = *b"windrowS";
-/// Version 2 had no flags in its blocks; up to version 3 the index had no digests.
-const VERSIONS: std::ops::RangeInclusive<u32> = 2..=4;
+/// Version 2 had no flags in its blocks; up to version 3 the index had no digests; up to version 4 its checksum did not cover the
+/// owner, so the first block is checked instead.
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=5;
+/// The first version whose checksum covers the owner.
+const OWNED: u32 = 5;
 const ENTRY_BYTES: usize = 40;
 const FOOTER_BYTES: usize = 28;
 
@@ -20,8 +32,8 @@ pub(super) fn tail_bytes(segments: usize) -> usize {
     segments * ENTRY_BYTES + FOOTER_BYTES
 }
 
-/// Index and footer of an image whose index begins at `index_offset`.
-pub(super) fn tail(segments: &[Segment], index_offset: u64) -> Vec<u8> {
+/// Index and footer of an image of `owner` whose index begins at `index_offset`.
+pub(super) fn tail(segments: &[Segment], index_offset: u64, owner: &Identity) -> Vec<u8> {
     let mut tail = Vec::with_capacity(tail_bytes(segments.len()));
     for s in segments {
         tail.extend_from_slice(&s.partition.to_le_bytes());
@@ -33,33 +45,48 @@ pub(super) fn tail(segments: &[Segment], index_offset: u64) -> Vec<u8> {
     tail.extend_from_slice(&index_offset.to_le_bytes());
     tail.extend_from_slice(&(segments.len() as u32).to_le_bytes());
     tail.extend_from_slice(&VERSIONS.end().to_le_bytes());
-    tail.extend_from_slice(&crc32c(&tail).to_le_bytes());
+    tail.extend_from_slice(&checksum(&tail, *VERSIONS.end(), owner).to_le_bytes());
     tail.extend_from_slice(&MAGIC);
     tail
 }
 
-/// Reads and checks the index of an image in memory: checksum, ascending partitions, no gaps. Blocks are checked when
+/// The checksum of an index and its footer up to the version. The partition of the owner is not covered.
+fn checksum(bytes: &[u8], version: u32, owner: &Identity) -> u32 {
+    let mut crc = Crc32c::new();
+    crc.update(bytes);
+    if version >= OWNED {
+        crc.update(&Identity { partition: 0, ..*owner }.bytes());
+    }
+    crc.value()
+}
+
+/// Reads and checks the index of an image in memory: checksum, owner, ascending partitions, no gaps. Blocks are checked when
 /// they are read.
-pub fn read_index(image: &[u8]) -> Result<Vec<Segment>, FormatError> {
+pub fn read_index(image: &[u8], owner: &Identity) -> Result<Vec<Segment>, FormatError> {
     let footer = image.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
     let footer = Footer::parse(&image[footer..], image.len() as u64)?;
     let mut segments = Vec::new();
-    each_segment(&image[footer.index_offset as usize..], footer.index_offset, |s| segments.push(s))?;
+    let tail = &image[footer.index_offset as usize..];
+    let version = each_segment(tail, footer.index_offset, owner, |s| segments.push(s))?;
+    match segments.first() {
+        Some(first) if version < OWNED => check_first_block_of(image, first, owner)?,
+        _ => {}
+    }
     Ok(segments)
 }
 
-/// Reads and checks the index of a shuffle file on disk without reading the blocks.
-pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
+/// Reads and checks the index of a shuffle file of `owner` on disk.
+pub fn read_index_of(path: &Path, owner: &Identity) -> Result<Vec<Segment>, FormatError> {
     let file = regular_file::open(path)?;
     let length = file.metadata()?.len();
-    read_index_at(&file, 0, length)
+    read_index_at(&file, 0, length, owner)
 }
 
-/// Reads and checks the index of an image of `length` bytes that begins at `base` in a file. Offsets of the segments count
-/// from `base`.
-pub fn read_index_at(file: &File, base: u64, length: u64) -> Result<Vec<Segment>, FormatError> {
+/// Reads and checks the index of an image of `owner`, of `length` bytes, that begins at `base` in a file. Offsets of the
+/// segments count from `base`.
+pub fn read_index_at(file: &File, base: u64, length: u64, owner: &Identity) -> Result<Vec<Segment>, FormatError> {
     let mut segments = Vec::new();
-    IndexReader::default().read(file, base, length, |segment| segments.push(segment))?;
+    IndexReader::default().read(file, base, length, owner, |segment| segments.push(segment))?;
     Ok(segments)
 }
 
@@ -77,8 +104,16 @@ impl IndexReader {
     /// partition. Those before an error do not count.
     ///
     /// # Errors
-    /// [`FormatError::Truncated`] if the file ends within the image.
-    pub fn read(&mut self, file: &File, base: u64, length: u64, each: impl FnMut(Segment)) -> Result<(), FormatError> {
+    /// [`FormatError::Truncated`] if the file ends within the image; [`FormatError::Checksum`] if the index is damaged, or of
+    /// another attempt or output than `owner`.
+    pub fn read(
+        &mut self,
+        file: &File,
+        base: u64,
+        length: u64,
+        owner: &Identity,
+        mut each: impl FnMut(Segment),
+    ) -> Result<(), FormatError> {
         // No file has more bytes than a system call can name.
         let end = base.checked_add(length).filter(|end| *end <= i64::MAX as u64).ok_or(FormatError::Truncated)?;
         let guess = (self.usual.max(FOOTER_BYTES) as u64).min(length) as usize;
@@ -94,7 +129,15 @@ impl IndexReader {
         }
         self.usual = bytes;
         let tail = &self.buffer[self.buffer.len() - bytes..];
-        each_segment(tail, footer.index_offset, each)
+        let mut first = None;
+        let version = each_segment(tail, footer.index_offset, owner, |segment| {
+            first.get_or_insert(segment);
+            each(segment);
+        })?;
+        match first {
+            Some(first) if version < OWNED => check_first_block(file, base, &first, owner),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -138,13 +181,18 @@ fn entry_bytes(version: u32) -> usize {
     if version < 4 { ENTRY_BYTES - 4 } else { ENTRY_BYTES }
 }
 
-/// Parses index and footer: the end of an image from `index_offset` on.
-fn each_segment(tail: &[u8], index_offset: u64, mut each: impl FnMut(Segment)) -> Result<(), FormatError> {
+/// Parses index and footer: the end of an image of `owner` from `index_offset` on. Returns the version.
+fn each_segment(
+    tail: &[u8],
+    index_offset: u64,
+    owner: &Identity,
+    mut each: impl FnMut(Segment),
+) -> Result<u32, FormatError> {
     let (index, footer) = tail.split_at(tail.len() - FOOTER_BYTES);
-    if crc32c(&tail[..index.len() + 16]) != le_u32(&footer[16..20]) {
+    let version = le_u32(&footer[12..16]);
+    if checksum(&tail[..index.len() + 16], version, owner) != le_u32(&footer[16..20]) {
         return Err(FormatError::Checksum { offset: index_offset });
     }
-    let version = le_u32(&footer[12..16]);
     if !VERSIONS.contains(&version) {
         return Err(FormatError::Version { found: version.min(255) as u8, reads: *VERSIONS.end() as u8 });
     }
@@ -168,7 +216,7 @@ fn each_segment(tail: &[u8], index_offset: u64, mut each: impl FnMut(Segment)) -
     if offset != index_offset {
         return Err(FormatError::Malformed("the segments do not cover the file"));
     }
-    Ok(())
+    Ok(version)
 }
 
 fn le_u32(b: &[u8]) -> u32 {

@@ -2997,7 +2997,9 @@ pub struct FetchSegmentsRequest {
 /// The data of all pieces, one after the other, are the wanted segments, one after the other. `heads`: the segments that begin in this
 /// piece; outputs without records in the partition are left out. `failure`: the holder does not have the output at the position `index`
 /// of the list. The checksum is that of `data`, CRC-32C, computed when it was read from the disk. It detects damage by the network,
-/// after which the data is fetched again; the blocks' own checksums detect damage by the disk.
+/// after which the data is fetched again; the blocks' own checksums detect damage by the disk. `heads_crc32c`: CRC-32C of the heads of all
+/// segments of this stream so far, each as position u32, length, records and raw length u64, little-endian. A piece whose heads were
+/// changed or lost on their way does not pass for one without records.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SegmentPiece {
     #[prost(uint32, tag = "1")]
@@ -3016,6 +3018,8 @@ pub struct SegmentPiece {
     /// All segments have been sent.
     #[prost(bool, tag = "22")]
     pub last: bool,
+    #[prost(fixed32, optional, tag = "23")]
+    pub heads_crc32c: ::core::option::Option<u32>,
 }
 /// `index`: position in the list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

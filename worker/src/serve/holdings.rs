@@ -4,7 +4,7 @@ use crate::known_lists::Made;
 use crate::outputs::Outputs;
 use crate::wanted::WantedOutputs;
 use std::sync::{Arc, Mutex, PoisonError};
-use windrow_format::block::FormatError;
+use windrow_format::block::{FormatError, Identity};
 use windrow_format::stage_index::{StageIndex, UnreadableOutput};
 use windrow_model::{Code, Failure};
 
@@ -61,7 +61,9 @@ impl Holding {
         }
         let WantedOutputs { attempts, output, partitions, .. } = &self.wanted;
         let images = outputs.locate(attempts.iter().copied(), *output)?;
-        let built = StageIndex::build(images, *partitions, INDEX_BYTES_MAX).map_err(unreadable)?;
+        let (of, output) = (attempts.clone(), *output);
+        let owner = move |position: u32| Identity::of_output(&of[position as usize], output);
+        let built = StageIndex::build(images, *partitions, INDEX_BYTES_MAX, owner).map_err(unreadable)?;
         Ok(index.insert(Arc::new(built)).clone())
     }
 }

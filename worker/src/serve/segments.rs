@@ -21,11 +21,13 @@ use tonic::codec::{Codec, Streaming};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tonic_prost::ProstCodec;
-use windrow_format::checksum::crc32c;
+use windrow_format::checksum::{Crc32c, crc32c};
 use windrow_format::regular_file;
 use windrow_model::{AttemptId, Code, Failure, Segment, WorkerId};
 use windrow_net::MESSAGE_BYTES_MAX;
-use windrow_proto::pieces::{FETCH_SEGMENTS, PIECE_HEAD_BYTES_MAX, put_failure, put_last, put_piece, put_unknown};
+use windrow_proto::pieces::{
+    FETCH_SEGMENTS, PIECE_HEAD_BYTES_MAX, head_bytes, put_failure, put_last, put_piece, put_unknown,
+};
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::TransferServer;
 
@@ -154,6 +156,8 @@ struct PartitionReader {
     done: u64,
     ended: bool,
     open: Option<(Arc<Path>, File)>,
+    /// Checksum of the heads that were sent.
+    heads: Crc32c,
 }
 
 /// A part of a segment, of one piece.
@@ -187,6 +191,7 @@ impl PartitionReader {
             done: 0,
             ended: false,
             open: None,
+            heads: Crc32c::new(),
         }
     }
 
@@ -212,7 +217,7 @@ impl PartitionReader {
         }
         if self.segments.as_ref().is_some_and(|segments| self.next == segments.len()) {
             self.ended = true;
-            put_last(batch);
+            put_last(batch, self.heads.value());
         }
         Ok(())
     }
@@ -224,7 +229,9 @@ impl PartitionReader {
         }
         let bytes = parts.iter().map(|part| part.length).sum();
         batch.reserve_exact(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(heads));
-        put_piece(batch, heads, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;
+        head_bytes(heads).for_each(|head| self.heads.update(&head));
+        let sum = self.heads.value();
+        put_piece(batch, heads, sum, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;
         // The place of a revoked output may have been erased before it was read.
         let held = parts.iter().try_for_each(|part| self.check_held(part.position));
         held.inspect_err(|_| batch.clear())

@@ -35,6 +35,7 @@ async fn stream_of_other_segments_than_the_wanted_is_refused() {
     let uneven = v1::SegmentHeads { index: vec![0, 1], length: vec![4, 4], records: vec![1], raw_length: vec![4, 4] };
     let many = v1::SegmentHeads { index: vec![1; 3 << 20], ..v1::SegmentHeads::default() };
     let with_heads = |heads| v1::SegmentPiece { heads: Some(heads), ..v1::SegmentPiece::default() };
+    let other_heads = v1::SegmentPiece { heads_crc32c: Some(7), ..last() };
     let too_long = [&[0][..], &u32::MAX.to_be_bytes(), &[0; 100]].concat();
     let ordered = |heads: &[(u32, u64)]| pieces(&[piece(heads, b"12345678"), last()]);
     let mut lies = vec![
@@ -48,6 +49,7 @@ async fn stream_of_other_segments_than_the_wanted_is_refused() {
         ("lists of different lengths", other, pieces(&[with_heads(uneven), last()])),
         ("more bytes than announced", other, ordered(&[(0, 4)])),
         ("bytes of no segment", other, ordered(&[])),
+        ("heads without one that was sent", other, pieces(&[piece(&[(0, 8)], b"12345678"), other_heads])),
         ("an end in a segment", "in the middle of a segment", ordered(&[(0, 9)])),
         ("no end", "ended too early", pieces(&[piece(&[(0, 9)], b"12345678")])),
         ("no end behind whole segments", other, pieces(&[piece(&[(0, 4), (1, 4)], b"12345678")])),

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 use windrow_attempts::StageError;
+use windrow_format::block::Identity;
 use windrow_format::stage_index::StageIndex;
 use windrow_model::{
     AttemptId, Code, EdgePort, Failure, OutputRef, Port, StageId, StageOutputs, TableVersion, Task, TaskId, WorkerId,
@@ -49,7 +50,9 @@ async fn stage(
 fn read(staged: &Staged, partition: u32) -> [Vec<(u32, Vec<u8>)>; 2] {
     let [port] = &staged.ports[..] else { panic!("one port") };
     let images = port.places.in_place.iter().map(|(_, image)| image.clone()).collect();
-    let index = StageIndex::build(images, 3, 1 << 20).unwrap();
+    let of: Vec<AttemptId> = port.places.in_place.iter().map(|(attempt, _)| *attempt).collect();
+    let owner = move |position: u32| Identity::of_output(&of[position as usize], 0);
+    let index = StageIndex::build(images, 3, 1 << 20, owner).unwrap();
     let in_place = index.partition(partition).unwrap().into_iter().map(|(position, segment)| {
         let (attempt, image) = &port.places.in_place[position as usize];
         let bytes = fs::read(&image.file).unwrap()[segment.offset as usize..][..segment.length as usize].to_vec();
@@ -274,7 +277,9 @@ async fn forgotten_places_are_found_again() {
     assert!(matches!(find().await, Err(StageError::SegmentLost(..))));
     here.finished(attempt(1, 0), &[(0, &text("abc"))]);
     let found = find().await.unwrap().ports[0].places.clone();
-    assert!(found.id != first.id && found.in_place[0].1.length == image(&[(0, &text("abc"))]).len() as u64);
+    assert!(
+        found.id != first.id && found.in_place[0].1.length == image(attempt(1, 0), &[(0, &text("abc"))]).len() as u64
+    );
 }
 
 #[tokio::test]

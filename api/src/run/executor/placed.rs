@@ -183,7 +183,7 @@ impl PlacedOutputs {
             partitions: frame.partitions,
             makers,
             job,
-            index: StageIndex::new(images?, frame.partitions, index_bytes).owned_by(owner),
+            index: StageIndex::new(images?, frame.partitions, index_bytes, owner),
             used: AtomicU64::new(0),
         })
     }
@@ -241,7 +241,7 @@ mod tests {
             partitions: 100,
             makers: [maker].into(),
             job: Arc::default(),
-            index: StageIndex::new(images, 100, usize::MAX),
+            index: StageIndex::new(images, 100, usize::MAX, move |_| identity),
             used: AtomicU64::new(0),
         }
     }

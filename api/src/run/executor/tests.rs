@@ -111,7 +111,7 @@ impl Outputs {
     /// Appends a partition of what a task has written to a fetched file.
     fn fetch(&mut self, task: u32, records: &[u64], partition: u32, name: &str) {
         let image = image(&attempt(0, task), records);
-        let segments = read_index(&image).unwrap();
+        let segments = read_index(&image, &Identity::of_output(&attempt(0, task), 0)).unwrap();
         let Some(segment) = segments.iter().find(|s| s.partition == partition) else { return };
         let path = self.path(name);
         let mut bytes = fs::read(&path).unwrap_or_default();

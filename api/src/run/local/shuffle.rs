@@ -200,7 +200,7 @@ impl LocatedEdge {
         let of_file: Arc<[AttemptId]> = files.into_iter().map(|(attempt, _)| attempt).collect();
         let owners = of_file.clone();
         let owner = move |position: u32| Identity::of_output(&owners[position as usize], port.output);
-        LocatedEdge { attempts, files: StageIndex::new(images, partitions, index_bytes).owned_by(owner), of_file }
+        LocatedEdge { attempts, files: StageIndex::new(images, partitions, index_bytes, owner), of_file }
     }
 
     fn counts(&self, of: &Identity) -> bool {

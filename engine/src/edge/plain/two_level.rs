@@ -101,7 +101,7 @@ impl TwoLevel {
         let mut fine = PlainEdge::with(spec.clone(), 0, in_group, claim, reader.memory());
         let is_for_memory = spec.in_memory_outputs.is_some() || reader.stored() < GROUPWISE;
         let mut file = match runs > 0 || !is_for_memory {
-            true => Some(BlockFile::create(&spec.file).map_err(EngineError::file(&spec.file))?),
+            true => Some(BlockFile::create(&spec.file, identity).map_err(EngineError::file(&spec.file))?),
             false => None,
         };
         let mut spare = Vec::new();

@@ -85,6 +85,39 @@ async fn piece_read_during_a_revocation_is_not_sent() {
     }
 }
 
+/// The images have one length, and no partition has records of both. Without a check of the owner, readers of the second
+/// partition would get the end of the stream, and count no records.
+#[tokio::test]
+async fn image_of_another_attempt_is_refused_by_its_holder() {
+    let bytes = noise(100);
+    for spooled in [false, true] {
+        for (from, to) in [(0u32, 1u32), (1, 0)] {
+            let (peer, spool) = (Peer::start().await, attempt(1, 0));
+            let spool = peer.spool(spool);
+            for n in 0..2 {
+                let segments: &[(u32, &[u8])] = &[(n, &bytes)];
+                match spooled {
+                    true => peer.spooled(attempt(1, n), segments, &spool),
+                    false => peer.finished(attempt(1, n), segments),
+                }
+            }
+            let image = |n| peer.outputs.locate([attempt(1, n)].into_iter(), 0).unwrap().remove(0);
+            let (of, over) = (image(from), image(to));
+            assert_eq!(of.length, over.length);
+            let bytes = std::fs::read(&of.file).unwrap()[of.base as usize..][..of.length as usize].to_vec();
+            let file = File::options().write(true).open(&over.file).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &bytes, over.base).unwrap();
+            let wanted = peer.wanted((0..2).map(|n| attempt(1, n)));
+            for partition in 0..3 {
+                let pieces = next(&mut reader(&peer, &wanted, partition));
+                let code = |piece: &Piece| Some((piece.index, piece.failure.as_ref()?.code.clone()));
+                let found: Vec<_> = pieces.iter().map(code).collect();
+                assert_eq!(found, [Some((to, Code::SegmentCorrupt.as_str().to_string()))], "{spooled} {partition}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn indexes_of_other_lists_give_memory_back() {
     let (peer, wanted) = holder().await;
