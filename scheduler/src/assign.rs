@@ -132,6 +132,10 @@ impl State {
         // Broadcasts are the same for every task of the stage, so they do not count towards its progress.
         let bytes = total(task.inputs.iter().map(bytes_of));
         begin(job, Run { worker, attempt }, bytes);
+        let reopened = job.inputs_reopened(s);
+        if let Some((_, pace)) = job.stages[s].tasks[t].pace_on(worker) {
+            pace.inputs_reopened = Some(reopened);
+        }
         self.served += 1;
         job.served = self.served;
         match placement {

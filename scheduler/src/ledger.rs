@@ -167,6 +167,9 @@ pub(crate) struct Ledger {
     /// Whether the task must run alone.
     pub suspect: bool,
     pub pending: Option<Pending>,
+    /// Its attempts whose outputs were found damaged in this epoch: workers that offer them again are refused. As many as
+    /// `Cause::OutputDamaged` counts.
+    pub damaged: Vec<AttemptId>,
     /// The record that it was at when its worker was last lost, if the worker's next incarnation could report it.
     pub last_place: Option<RecordPlace>,
 }

@@ -62,6 +62,11 @@ impl Job {
         self.stages[s].inputs = Some(inputs);
     }
 
+    /// How often the stages whose edges a stage reads have been reopened. It grows whenever their tables are made anew.
+    pub(crate) fn inputs_reopened(&self, s: usize) -> u64 {
+        total(self.stages[s].links.edge_producers.iter().map(|p| self.stages[*p].reopened))
+    }
+
     fn gather_inputs(&self, s: usize) -> StageInputs {
         let inputs = &self.spec.plan.stages[s].inputs;
         let tables: Vec<Arc<StageOutputs>> =

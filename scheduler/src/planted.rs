@@ -63,6 +63,8 @@ windrow_model::planted_bugs! {
     StaleReaderTaken,
     /// Outputs on a live worker count as available despite any number of failed fetches.
     FetchFailuresIgnored,
+    /// A reader is charged for a damaged output that is made again already.
+    StaleDamageCharged,
     /// Other timers are handled before leases that end in the same step.
     LeasesLate,
     /// Leases run out while the coordinator itself sleeps.

@@ -95,7 +95,8 @@ impl State {
         let waits = |t: &Task| t.waits() || t.is_ahead() && t.run().is_some_and(|run| run.attempt != held.attempt);
         let fits = |t: &&Task| waits(t) || t.may_have_backup_on(worker) && job.may_have_backups(stage);
         let task = stage.tasks.get(index as usize).filter(fits)?;
-        let doubted = task.held.as_ref().is_some_and(|h| h.attempt == held.attempt && h.doubted);
+        let doubted = task.held.as_ref().is_some_and(|h| h.attempt == held.attempt && h.doubted)
+            || task.ledger.as_ref().is_some_and(|ledger| ledger.damaged.contains(&held.attempt));
         if doubted || held.attempt.epoch < job.split_epoch && !planted::has(Planted::OtherCut) {
             return None;
         }

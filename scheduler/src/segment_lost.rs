@@ -1,4 +1,8 @@
 //! Handles a reader that could not read an output: ends its attempt, and decides whether the map that wrote it runs again.
+//!
+//! One event can damage many outputs at once, such as a file that holds hundreds of them. Readers find them one by one. So a
+//! reader is not counted for the first damage of an output, nor for damage of an output that is made again already. Once several
+//! outputs of a stage are found damaged on one worker, all of the stage's outputs there are made again.
 
 use crate::ledger::Cause;
 use crate::output_tables::edge_ports;
@@ -37,6 +41,9 @@ impl State {
             if let Err(failure) = self.count_rerun(&lost, &failure) {
                 return self.fail_job(lost.worker, lost.attempt, failure, None);
             }
+            if is_corrupt {
+                self.remake_if_several_are_damaged(&lost);
+            }
             // A reader that got its assignment before the holder's present incarnation began had an outdated address.
             let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= assigned);
             if holder.is_some() && !is_corrupt {
@@ -48,15 +55,18 @@ impl State {
 
     /// Ends the attempt that could not read an output, and retries its task unless another attempt of it goes on.
     fn end_reader(&mut self, worker: WorkerId, reader: AttemptId, lost: &OutputRef, failure: &Failure) {
+        let is_innocent =
+            failure.code == Code::SegmentCorrupt && (self.is_first_damage(lost) || self.is_outdated(reader, lost));
         let other_goes_on = self.stop_one(reader);
         // If the reader's own network is broken, its next attempt must not fail on it too.
         if let Some(task) = self.task_mut(reader.task) {
             task.avoid(worker);
         }
         let cause = Cause::of(failure.code);
-        if failure.code == Code::SegmentCorrupt && self.is_first_damage(lost) {
-            if !other_goes_on {
-                self.retry_uncounted(reader);
+        if is_innocent {
+            // Without a delay: it waits until the output is there again.
+            if !other_goes_on && let Some(job) = self.jobs.get_mut(&reader.task.job) {
+                job.enqueue(reader.task.stage.0 as usize, reader.task.index as usize);
             }
         } else if !other_goes_on {
             self.retry_uncharged(worker, reader, cause, &failure.message);
@@ -74,7 +84,12 @@ impl State {
             Code::SegmentCorrupt => Cause::OutputDamaged,
             _ => Cause::OutputUnreachable,
         };
-        self.count_uncharged(lost.worker, lost.attempt, cause, &failure.message)
+        self.count_uncharged(lost.worker, lost.attempt, cause, &failure.message)?;
+        let ledger = self.task_mut(lost.attempt.task).and_then(|task| task.ledger.as_mut());
+        if let Some(ledger) = ledger.filter(|_| cause == Cause::OutputDamaged) {
+            ledger.damaged.push(lost.attempt);
+        }
+        Ok(())
     }
 
     /// Counts damage of the task's present output. It counts against the task and not against its reader, which finds
@@ -85,6 +100,32 @@ impl State {
                 && is_of(task, lost)
                 && task.ledger.as_ref().is_none_or(|ledger| ledger.count(Cause::OutputDamaged) == 0)
         })
+    }
+
+    /// Whether this output is not the present one any more, and the reader was assigned before that changed. So it counts at
+    /// most once for each attempt, and attempts that are assigned later get another output.
+    fn is_outdated(&self, reader: AttemptId, lost: &OutputRef) -> bool {
+        let is_present = self.task(lost.attempt.task).is_some_and(|task| task.is_done() && is_of(task, lost));
+        let Some(job) = self.jobs.get(&reader.task.job).filter(|_| !is_present) else { return false };
+        let Some(task) = self.task(reader.task) else { return false };
+        let backup = task.backup.as_ref().filter(|backup| backup.run.attempt == reader);
+        let pace = backup.map_or(&task.pace, |backup| &backup.pace);
+        let now = job.inputs_reopened(reader.task.stage.0 as usize);
+        !planted::has(Planted::StaleDamageCharged) && pace.inputs_reopened.is_none_or(|then| then < now)
+    }
+
+    /// Counts a damaged output against its worker. Once there are several of a stage, all outputs of the stage that lie there are
+    /// made again: readers would find the others one by one, each with an attempt and a rerun.
+    fn remake_if_several_are_damaged(&mut self, lost: &OutputRef) {
+        let State { jobs, workers, config, .. } = self;
+        let Some(job) = jobs.get_mut(&lost.attempt.task.job) else { return };
+        let s = lost.attempt.task.stage.0 as usize;
+        let damaged = job.stages[s].damaged.entry(lost.worker).or_default();
+        *damaged += 1;
+        if *damaged >= config.damaged_max {
+            job.stages[s].damaged.remove(&lost.worker);
+            job.remake_stage(s, lost.worker, workers);
+        }
     }
 
     /// Doubts the task's present output. False if the failed fetch is of another output, or if the task holds none.

@@ -13,9 +13,10 @@ use crate::timers::Timer;
 use crate::workers::Workers;
 use windrow_model::{JobId, JobState, StageId, TaskId, WorkerId};
 
-/// Whether the outputs of a done task can be fetched, as far as is known.
+/// Whether the outputs of a done task can be fetched, as far as is known. Those that readers could not use cannot, also if their
+/// rerun was dropped because no stage needed it any more.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
-    task.held.as_ref().is_some_and(|h| !h.lost && workers.is_live(h.worker, h.incarnation))
+    task.held.as_ref().is_some_and(|h| !h.lost && !h.doubted && workers.is_live(h.worker, h.incarnation))
 }
 
 impl Job {

@@ -23,6 +23,9 @@ const BUCKETS: usize = 4 * 64;
 pub(crate) struct Pace {
     /// When the assignment was sent to its worker, with the addresses of its inputs.
     pub assigned: Time,
+    /// How often the stages that it reads had been reopened then. Absent if the attempt was not assigned in this epoch, or was
+    /// given up meanwhile.
+    pub inputs_reopened: Option<u64>,
     /// When it could start.
     pub since: Time,
     /// Thousandths of its input; 0: unknown.
@@ -52,8 +55,8 @@ impl Pace {
 
     /// The queued attempt gets a slot now. The time in the queue does not make it slow.
     pub(crate) fn can_begin(&mut self, now: Time) {
-        let Pace { assigned, heard, missed, waits, .. } = *self;
-        *self = Pace { assigned, heard, missed, waits, ..Pace::begin(now) };
+        let Pace { assigned, inputs_reopened, heard, missed, waits, .. } = *self;
+        *self = Pace { assigned, inputs_reopened, heard, missed, waits, ..Pace::begin(now) };
     }
 
     /// Records what a beat says about it. More than all of the input counts as all of it, and less than before as no change:

@@ -8,9 +8,9 @@ use crate::port_sizes::PortSizes;
 use crate::speculate::Durations;
 use crate::stage_inputs::StageInputs;
 use crate::tasks::Tasks;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use windrow_model::{Chunk, Input, Plan, StageOutputs, TaskOutput, total};
+use windrow_model::{Chunk, Input, Plan, StageOutputs, TaskOutput, WorkerId, total};
 
 /// The stages that this one reads and that read it, by position, each named once.
 #[derive(Default)]
@@ -49,6 +49,8 @@ pub(crate) struct Stage {
     pub bytes_running: u64,
     /// Durations of its finished attempts.
     pub durations: Durations,
+    /// Outputs of its tasks that readers found damaged, by the worker that held them, since all outputs there were made anew.
+    pub damaged: BTreeMap<WorkerId, u32>,
     /// How often it was done and had to be reopened: its outputs are unchanged while this number is.
     pub reopened: u64,
     /// For each output, the sums of the hints in reports.
@@ -101,6 +103,7 @@ impl Stage {
             failed: 0,
             bytes_done: 0,
             durations: Durations::default(),
+            damaged: BTreeMap::new(),
             reopened: 0,
             sizes: outputs.iter().map(|_| None).collect(),
             table: None,

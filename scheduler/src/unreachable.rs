@@ -17,20 +17,25 @@ impl Job {
     fn remake(&mut self, holder: WorkerId, workers: &Workers) {
         // Readers are examined before what they read: a reopened reader makes its producers needed.
         for s in (0..self.stages.len()).rev() {
-            if self.stages[s].links.edge_readers.is_empty() || !self.is_needed(s) {
+            self.remake_stage(s, holder, workers);
+        }
+    }
+
+    /// The same for the tasks of one stage. Linear in their number.
+    pub(crate) fn remake_stage(&mut self, s: usize, holder: WorkerId, workers: &Workers) {
+        if self.stages[s].links.edge_readers.is_empty() || !self.is_needed(s) {
+            return;
+        }
+        for t in 0..self.stages[s].tasks.len() {
+            let task = &self.stages[s].tasks[t];
+            if !task.is_done() || !is_held(task, workers) {
                 continue;
             }
-            for t in 0..self.stages[s].tasks.len() {
-                let task = &self.stages[s].tasks[t];
-                if !task.is_done() || !is_held(task, workers) {
-                    continue;
-                }
-                let task = &mut self.stages[s].tasks[t];
-                let Some(held) = task.held.as_mut().filter(|held| held.worker == holder) else { continue };
-                held.doubted = true;
-                task.avoid(holder);
-                self.reopen(s, t, workers);
-            }
+            let task = &mut self.stages[s].tasks[t];
+            let Some(held) = task.held.as_mut().filter(|held| held.worker == holder) else { continue };
+            held.doubted = true;
+            task.avoid(holder);
+            self.reopen(s, t, workers);
         }
     }
 }

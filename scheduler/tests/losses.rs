@@ -300,6 +300,70 @@ fn outputs_that_are_damaged_once_do_not_fail_their_reader() {
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
 }
 
+/// All outputs of worker 1 lie in one file, which is damaged as a whole.
+#[test]
+fn damaged_file_of_many_outputs_is_remade_at_once() {
+    const MAPS: u32 = 100;
+    const READERS: u32 = 4;
+    let mut h = Harness::new();
+    h.join(1, 4);
+    h.submit(1, map_reduce(READERS), &[MAPS]);
+    (0..MAPS).for_each(|t| drop(h.finish(1, 0, t)));
+    let damaged = |lost: &OutputRef| lost.attempt.number == 0;
+    let mut lost_to = 0;
+    while !h.assigned.is_empty() {
+        let (worker, task) = h.assigned[0].clone();
+        let id = task.attempt.task;
+        let found = h.reads(&task).into_iter().rfind(damaged);
+        match found.filter(|_| id.stage == StageId(1)) {
+            // The readers that were assigned before find one output, or each another one.
+            Some(lost) => {
+                h.take(1, 1, id.index);
+                lost_to += 1;
+                let failure = failure(Code::SegmentCorrupt);
+                h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure });
+            }
+            None => drop(h.finish(1, id.stage.0, id.index)),
+        }
+    }
+    h.commit(1);
+    let status = &h.ended[&job_id(1)];
+    assert_eq!(status.state, JobState::Done);
+    // Readers fail three times at most before all is made again, each time with all of them.
+    assert!(lost_to <= 3 * READERS, "{lost_to}");
+    // Two outputs that were made again on that worker by themselves are made once more.
+    assert!(status.attempts <= u64::from(2 * MAPS + 2 + 4 * READERS), "{}", status.attempts);
+    let counted = h.uncharged.iter().filter(|(task, _)| task.stage == StageId(1));
+    assert!(counted.clone().all(|(_, tally)| tally.is_empty()), "no reader is at fault: {:?}", h.uncharged);
+}
+
+/// A reader whose memory is bad finds each output damaged, also those that were made again.
+#[test]
+fn reader_that_finds_all_outputs_damaged_fails_the_job() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_reduce(1), &[2]);
+    let mut attempts = 0;
+    while h.ended.is_empty() {
+        let Some((worker, task)) = h.assigned.first().cloned() else {
+            h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![], lists_all: false, full: None });
+            h.tick();
+            continue;
+        };
+        let id = task.attempt.task;
+        attempts += 1;
+        assert!(attempts < 200, "it ends");
+        if id.stage == StageId(0) {
+            h.finish(1, 0, id.index);
+            continue;
+        }
+        h.take(1, 1, 0);
+        let lost = h.reads(&task)[0];
+        h.step(Event::SegmentLost { worker, reader: task.attempt, lost, failure: failure(Code::SegmentCorrupt) });
+    }
+    assert_eq!(h.ended[&job_id(1)].error.as_ref().unwrap().code, Code::SegmentCorrupt);
+}
+
 #[test]
 fn failed_fetch_of_an_older_output_only_retries_the_reader() {
     let wrong: [fn(&mut OutputRef); 4] = [

@@ -9,6 +9,7 @@
 //! slots and what may wait ahead of them.
 
 mod checker;
+mod damage;
 mod faults;
 mod journal;
 mod machine;
@@ -46,6 +47,8 @@ pub struct Kinds {
     pub executors: bool,
     /// Disks of workers fill.
     pub disks: bool,
+    /// Files that hold the outputs of many attempts are damaged as a whole.
+    pub files: bool,
     /// Every job has stages whose tasks may give another output when they run again, and not every fourth job only; and some
     /// attempts end long after they have read their inputs.
     pub fickle: bool,
@@ -62,6 +65,7 @@ impl Kinds {
         traps: true,
         executors: true,
         disks: true,
+        files: true,
         fickle: true,
         datasets: true,
     };
@@ -114,6 +118,8 @@ struct Cluster {
     third: Dice,
     /// Draws for executors and disks (`machine.rs`).
     fourth: Dice,
+    /// Draws for damaged files (`damage.rs`).
+    fifth: Dice,
     kinds: Kinds,
     config: Config,
     /// Tasks that kill their workers.
@@ -137,6 +143,13 @@ struct Cluster {
     hung: BTreeSet<JobId>,
     /// Tasks whose outputs are always damaged.
     rotten: BTreeSet<TaskId>,
+    /// Outputs that were damaged with their file, and the number of such files of each job.
+    damaged: BTreeSet<AttemptId>,
+    damaged_files: BTreeMap<JobId, u32>,
+    /// Outputs that counted when a reader reported them as damaged in this epoch.
+    reported_damage: BTreeSet<AttemptId>,
+    /// The present event reports damage that is known already.
+    known_damage: Option<damage::Known>,
     /// Assignments that were lost since all was healed.
     lost_when_healed: u64,
     /// Attempts that have not ended since then.
@@ -229,6 +242,7 @@ impl Cluster {
             wild: Dice(!setup.seed),
             third: Dice(setup.seed ^ 0x7261_7073),
             fourth: Dice(setup.seed ^ 0x6578_6563),
+            fifth: Dice(setup.seed ^ 0x6669_6c65),
             poison: BTreeSet::new(),
             kills: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -240,6 +254,10 @@ impl Cluster {
             counts: BTreeMap::new(),
             hung: BTreeSet::new(),
             rotten: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            damaged_files: BTreeMap::new(),
+            reported_damage: BTreeSet::new(),
+            known_damage: None,
             lost_when_healed: 0,
             stuck_when_healed: 0,
             stuck: BTreeSet::new(),
@@ -302,6 +320,7 @@ impl Cluster {
             Event::WorkerLeft { worker } => Some(*worker),
             _ => None,
         };
+        self.known_damage = self.known_damage(&event);
         self.note_ended(&event);
         let lived = self.living();
         self.events += 1;
@@ -391,6 +410,7 @@ impl Cluster {
                 };
             }
             Action::Uncharged { task, tally } => {
+                self.check_damage(self.known_damage.as_ref(), task, &tally.counts);
                 self.check_counts(task, &tally.counts);
                 self.unwritten.push_back(Record::Uncharged(task, tally));
             }

@@ -19,6 +19,7 @@ fn run(seed: u64) {
         traps: seed.is_multiple_of(3),
         executors: seed % 16 >= 8,
         disks: seed % 16 >= 8,
+        files: seed % 8 >= 4,
         fickle: seed.is_multiple_of(5),
         datasets: false,
     };

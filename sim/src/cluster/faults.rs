@@ -17,6 +17,7 @@ impl Cluster {
         if self.broken {
             self.cut_or_sleep(one);
         }
+        self.may_damage_a_file(one);
         if self.dice.percent(10) {
             self.write(1);
         }

@@ -86,6 +86,7 @@ impl Cluster {
         self.awaited_until = self.now.plus_ms(self.config.lease_ms / 2);
         self.revoked.clear();
         self.issued.clear();
+        self.reported_damage.clear();
         self.excluded.clear();
         self.scheduler = Scheduler::new(self.config.clone(), Epoch(self.epoch));
         for id in self.ids.clone() {

@@ -304,6 +304,8 @@ impl Cluster {
             Outcome::Failed(failure(Code::InputNotShared))
         } else if let Some(lost) = self.rotten_input(&reads) {
             Outcome::Lost(lost, failure(Code::SegmentCorrupt))
+        } else if let Some(lost) = self.damaged_input(&reads) {
+            Outcome::Lost(lost, failure(Code::SegmentCorrupt))
         } else if let Some(lost) = self.behind_a_cut(id, &reads) {
             Outcome::Lost(lost, failure(Code::FetchFailed))
         } else if let Some(lost) = self.missing(&reads) {
