@@ -1,5 +1,6 @@
 //! The plan of a job: the trait that users implement, the operations on records, and how they become stages.
 
+pub(crate) mod broadcast;
 pub(crate) mod build;
 pub(crate) mod chain;
 pub(crate) mod counter;

@@ -6,6 +6,7 @@ pub use crate::data::emitter::Emitter;
 pub use crate::data::values::Values;
 pub use crate::data::words::words;
 pub use crate::error::{Error, Result};
+pub use crate::plan::broadcast::Broadcast;
 pub use crate::plan::counter::Counter;
 pub use crate::plan::flow::Flow;
 pub use crate::plan::job::Job;

@@ -1,5 +1,6 @@
 //! One running task: what its code reads and reports through.
 
+pub(crate) mod broadcasts;
 pub(crate) mod context;
 pub(crate) mod culprit;
 pub(crate) mod env;

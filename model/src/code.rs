@@ -63,6 +63,7 @@ codes! {
     FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "this format cannot represent the value: emit another one, or use another sink (`tsv(..).escaped()` takes tabs and newlines)";
     NondeterministicTask "NONDETERMINISTIC_TASK" Fatal "a task must produce the same output for the same records: do not use the time, random numbers, the order of a hash map or another system";
     CollectTooLarge "COLLECT_TOO_LARGE" Fatal "write large results to a sink and collect only what the driver needs";
+    BroadcastTooLarge "BROADCAST_TOO_LARGE" Fatal "broadcast fewer records: fold or filter them first; for a table of this size, join it";
     // Executors.
     ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process crashed in its own code or in a library: look at the record, if one is named, and at its stderr";
     OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";

@@ -5,7 +5,7 @@ use windrow::prelude::*;
 /// Applies the operations of a group to lines `WORD NUMBER`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Operations {
-    /// whole, joins, folds, places or sketches
+    /// whole, joins, folds, places, sketches or broadcasts
     group: String,
     /// Files with lines `WORD NUMBER`
     #[arg(required = true)]
@@ -136,6 +136,51 @@ fn sketches(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
     ]
 }
 
+/// Values that functions of later stages read, and joins with a side that is small, or is not.
+fn broadcasts(pairs: &Pairs<String, u64>) -> Vec<Records<String>> {
+    let sums = pairs.combine(Sum);
+    let lengths = pairs.map(|(word, _), out| out.emit(word.len(), word));
+    let (large, few) = (pairs.filter(|(_, n)| n % 5 == 1), pairs.filter(|(_, n)| n % 97 == 1));
+    let by_length = |(length, ((n, word), w)): (u64, ((u64, &str), u64))| (length, n + w + word.len() as u64);
+    let lengths_with = |words: &Pairs<String, u64>, limit: u64| {
+        let words = words.map(|(word, n), out| out.emit(word.len(), n));
+        let left = pairs.map(|(word, n), out| out.emit(word.len(), (n, word)));
+        left.join(words.small().up_to(limit)).map(move |r, out| out.push(by_length(r))).combine(Sum)
+    };
+    let (folded, shuffled) = (lengths_with(&few, 1 << 20), lengths_with(&few, 0));
+    let in_order = large.left_join(few.small());
+    let total = pairs.values().combine_all(Sum).broadcast();
+    let words = sums.top_by(3, |(_, n)| n).broadcast();
+    let first =
+        pairs.combine(Min).broadcast_as(|pairs| pairs.into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    let (of_sums, of_words) = (total.clone(), words.clone());
+    vec![
+        named("shares", &sums.map_values(move |n| n as f64 / *of_sums.get() as f64), |(word, share)| {
+            format!("{word} {share}")
+        }),
+        named(
+            "of the largest",
+            &pairs.filter(move |(word, _)| of_words.all().iter().any(|(w, _)| w == word)),
+            |(word, n)| format!("{word} {n}"),
+        ),
+        named(
+            "in both halves",
+            &lengths.combine(Max.of(move |word: &str| first.get().get(word).copied().unwrap_or(0))),
+            |(length, n)| format!("{length} {n}"),
+        ),
+        named(
+            "after a sort",
+            &pairs.union(&large).sort().reduce(move |word, values, out| {
+                out.emit(word, values.sum::<u64>() + *total.get() + words.all().len() as u64)
+            }),
+            |(word, n)| format!("{word} {n}"),
+        ),
+        named("by broadcast", &folded, |(length, n)| format!("{length} {n}")),
+        named("by shuffle", &shuffled, |(length, n)| format!("{length} {n}")),
+        named("in order", &in_order, |(word, sides)| format!("{word} {sides:?}")),
+    ]
+}
+
 impl Job for Operations {
     fn plan(&self, flow: &Flow) -> Result<()> {
         let folder = self.fail_once.clone();
@@ -153,6 +198,7 @@ impl Job for Operations {
             "folds" => folds(&pairs),
             "places" => places(&pairs),
             "sketches" => sketches(&pairs),
+            "broadcasts" => broadcasts(&pairs),
             other => return Err(Error::msg(format!("there is no group {other}"))),
         };
         results.iter().enumerate().try_for_each(|(i, result)| {

@@ -74,7 +74,7 @@ fn flags_without_effect_are_named_with_an_alternative() {
 }
 
 /// The groups of `tests/src/operations.rs`.
-const OPERATIONS: [&str; 5] = ["whole", "joins", "folds", "places", "sketches"];
+const OPERATIONS: [&str; 6] = ["whole", "joins", "folds", "places", "sketches", "broadcasts"];
 
 #[test]
 fn operations_write_the_same_bytes_after_failed_attempts() {
@@ -109,6 +109,10 @@ fn operations_write_the_same_bytes_after_failed_attempts() {
         let (here, there) = (results(&here), results(&there));
         assert_eq!(names_in(&marks).len(), here.len() + 1, "{group}");
         assert!(here.len() > 1 && here.iter().all(|parts| parts.values().any(|bytes| !bytes.is_empty())), "{group}");
+        if group == "broadcasts" {
+            let text = |i: usize| String::from_utf8(here[i].values().flatten().copied().collect()).unwrap();
+            assert_eq!(text(4).replace("by broadcast", "by shuffle"), text(5));
+        }
         for (i, (here, there)) in here.iter().zip(&there).enumerate() {
             assert!(here == there, "result {i} of {group}: {here:?} and {there:?}");
         }

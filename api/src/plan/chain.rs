@@ -3,6 +3,7 @@
 use crate::data::datum::Datum;
 use crate::data::emitter::{Emitter, Push};
 use crate::error::{Outcome, Result};
+use crate::plan::broadcast::Bound;
 use crate::plan::demand::Demand;
 use crate::task::context::{OpInTask, TaskCx};
 use crate::task::culprit::Op;
@@ -33,6 +34,11 @@ pub(crate) struct Branch<R: Datum> {
     pub has_places: bool,
     /// The demands of the edges on whose order the order of the records depends.
     pub demands: Vec<Arc<Demand>>,
+    /// The broadcasts that the branch's functions may read: its stage depends on them.
+    pub broadcasts: Vec<Bound>,
+    /// Whether the branch has records only if another branch of the same operation has none, and only for readers that do not
+    /// depend on an order. So the layout of a part file follows the other one.
+    pub is_alternative: bool,
 }
 
 impl<R: Datum> Clone for Branch<R> {
@@ -47,6 +53,8 @@ impl<R: Datum> Clone for Branch<R> {
             direct: self.direct.clone(),
             has_places: self.has_places,
             demands: self.demands.clone(),
+            broadcasts: self.broadcasts.clone(),
+            is_alternative: self.is_alternative,
         }
     }
 }
@@ -64,6 +72,15 @@ impl<R: Datum> Branch<R> {
             direct: None,
             has_places: self.has_places,
             demands: self.demands.clone(),
+            broadcasts: self.broadcasts.clone(),
+            is_alternative: self.is_alternative,
+        }
+    }
+
+    /// Makes the branch's stage depend on a broadcast.
+    pub(crate) fn read(&mut self, broadcast: &Bound) {
+        if self.broadcasts.iter().all(|known| known.port != broadcast.port) {
+            self.broadcasts.push(broadcast.clone());
         }
     }
 

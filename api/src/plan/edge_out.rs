@@ -4,7 +4,6 @@ use crate::data::datum::{Datum, Key};
 use crate::data::emitter::Push;
 use crate::plan::chain::Branch;
 use crate::plan::demand::{Demand, Shuffled};
-use crate::plan::flow::Flow;
 use crate::plan::records::{Pairs, Records};
 use crate::task::context::TaskCx;
 use crate::task::failure::TaskResult;
@@ -169,7 +168,6 @@ pub(crate) fn keyed_ports<K: Key, V: Datum>(
 
 /// A branch that reads these ports; the order of its records depends on the edges of these demands.
 pub(crate) fn reading<R: Datum>(
-    flow: &Flow,
     ports: Vec<Vec<Port>>,
     partitions: Partitions,
     label: &str,
@@ -177,7 +175,6 @@ pub(crate) fn reading<R: Datum>(
     demands: Vec<Arc<Demand>>,
     chain: Arc<dyn crate::plan::chain::Chain<R>>,
 ) -> Branch<R> {
-    let _ = flow;
     Branch {
         direct: direct.then(|| ports.concat()),
         inputs: ports.into_iter().map(|from| Input::Edge { from }).collect(),
@@ -188,5 +185,7 @@ pub(crate) fn reading<R: Datum>(
         deterministic: true,
         has_places: true,
         demands,
+        broadcasts: Vec::new(),
+        is_alternative: false,
     }
 }

@@ -3,10 +3,12 @@
 use crate::data::datum::Datum;
 use crate::data::wire::Forms;
 use crate::error::{Error, Result};
+use crate::plan::broadcast::{BROADCASTS_MAX, Bound};
 use crate::plan::chain::Branch;
 use crate::plan::counter::Counter;
 use crate::plan::demand::Shuffled;
 use crate::plan::side::{Side, SideSlot};
+use crate::task::broadcasts::with_broadcasts;
 use crate::task::context::{StageFn, TaskCx};
 use crate::task::failure::TaskResult;
 use crate::task::written::Written;
@@ -40,6 +42,8 @@ pub(crate) struct Draft {
     mistake: RefCell<Option<Error>>,
     counters: RefCell<Vec<String>>,
     sides: RefCell<Vec<SideSlot>>,
+    /// The broadcasts so far whose handles record functions may have captured.
+    broadcasts: RefCell<Vec<Bound>>,
     /// Files of the side values, if they were made elsewhere (in an executor).
     given_sides: Option<Vec<PathBuf>>,
     hasher: RefCell<blake3::Hasher>,
@@ -179,7 +183,22 @@ impl Flow {
         })
     }
 
-    /// Ends a branch: adds the stage that runs it into these outputs.
+    /// Adds a broadcast, for the functions of all later operations.
+    pub(crate) fn add_broadcast(&self, broadcast: Bound) {
+        self.0.broadcasts.borrow_mut().push(broadcast);
+    }
+
+    /// Makes a branch that calls this code of the user depend on every broadcast that the code may have captured: on all
+    /// that exist, unless it captures nothing. A closure does not show what it captures, only how large it is.
+    pub(crate) fn calling<R: Datum, F: ?Sized>(&self, code: &F, mut branch: Branch<R>) -> Branch<R> {
+        if size_of_val(code) > 0 {
+            self.0.broadcasts.borrow().iter().for_each(|broadcast| branch.read(broadcast));
+        }
+        branch
+    }
+
+    /// Ends a branch: adds the stage that runs it into these outputs. It reads the branch's inputs, then `more_inputs`, then
+    /// the branch's broadcasts.
     pub(crate) fn add_stage<R: Datum>(
         &self,
         branch: &Branch<R>,
@@ -190,10 +209,21 @@ impl Flow {
         run: impl Fn(&TaskCx<'_>) -> TaskResult<Vec<Written>> + Send + Sync + 'static,
     ) -> StageId {
         let mut stages = self.0.stages.borrow_mut();
+        let broadcasts = branch.broadcasts.clone();
+        if broadcasts.len() > BROADCASTS_MAX {
+            let message = format!(
+                "{op} at {}: the stage depends on {} broadcasts, more than {BROADCASTS_MAX}: make one of several values",
+                place(at),
+                broadcasts.len()
+            );
+            self.mistaken(Error::new(Code::PlanInvalid, message));
+        }
+        let first = branch.inputs.len() + more_inputs.len();
+        let read = broadcasts.iter().map(|broadcast| Input::Broadcast { from: broadcast.port });
         let stage = Stage {
             label: format!("{} → {op}", branch.label),
             place: place(at),
-            inputs: branch.inputs.iter().cloned().chain(more_inputs).collect(),
+            inputs: branch.inputs.iter().cloned().chain(more_inputs).chain(read).collect(),
             outputs,
             deterministic: branch.deterministic,
         };
@@ -209,7 +239,13 @@ impl Flow {
             self.mistaken(Error::new(Code::PlanInvalid, message));
         }
         stages.push(stage);
-        self.0.functions.borrow_mut().push(StageFn(Arc::new(run)));
+        self.0.functions.borrow_mut().push(StageFn(match broadcasts.is_empty() {
+            true => Arc::new(run),
+            false => Arc::new(move |cx| {
+                let read = broadcasts.iter().enumerate().map(|(i, broadcast)| broadcast.seen(cx.inline(first + i)));
+                with_broadcasts(read.collect(), || run(cx))
+            }),
+        }));
         StageId(stages.len() as u32 - 1)
     }
 

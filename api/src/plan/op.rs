@@ -1,6 +1,8 @@
 //! The operations, one file each.
 
 mod approx_distinct;
+mod broadcast;
+mod broadcast_join;
 mod cogroup;
 mod collect;
 mod combine;
@@ -17,6 +19,8 @@ mod group;
 mod hash_join;
 mod inspect;
 mod join;
+mod join_side;
+mod joined;
 mod map;
 mod map_partitions;
 mod partition_by;
@@ -29,6 +33,7 @@ mod route;
 mod sample;
 mod semi_join;
 mod share;
+mod small_table;
 mod sort;
 mod sort_within;
 mod take;
@@ -40,3 +45,4 @@ mod zip_with_index;
 
 pub(crate) use collect::records_of;
 pub use flatten::Nested;
+pub use join_side::{JoinSide, Small};

@@ -40,6 +40,8 @@ impl Flow {
             direct: None,
             has_places: true,
             demands: Vec::new(),
+            broadcasts: Vec::new(),
+            is_alternative: false,
         };
         keyed.inspect(|partitions| self.note_files_of(*partitions));
         let records = Records::new(self, vec![branch], keyed);

@@ -7,7 +7,6 @@ use crate::plan::flow::Flow;
 use crate::task::context::OpInTask;
 use crate::task::culprit::Op;
 use std::marker::PhantomData;
-use std::rc::Rc;
 use std::sync::Arc;
 use windrow_model::Partitions;
 
@@ -18,7 +17,7 @@ use windrow_model::Partitions;
 /// twice unless it is `share`d; the same collection shuffled in the same way is shuffled once.
 pub struct Records<R: Datum> {
     pub(crate) flow: Flow,
-    pub(crate) branches: Rc<Vec<Branch<R>>>,
+    pub(crate) branches: Arc<Vec<Branch<R>>>,
     /// Set if the records are partitioned by the hash of their keys, into this number of partitions.
     pub(crate) keyed: Option<Partitions>,
     /// Whether the records ascend by key, from the first to the last partition.
@@ -38,7 +37,7 @@ impl<R: Datum> Clone for Records<R> {
 
 impl<R: Datum> Records<R> {
     pub(crate) fn new(flow: &Flow, branches: Vec<Branch<R>>, keyed: Option<Partitions>) -> Self {
-        Records { flow: flow.clone(), branches: Rc::new(branches), keyed, sorted: false, node: flow.node() }
+        Records { flow: flow.clone(), branches: Arc::new(branches), keyed, sorted: false, node: flow.node() }
     }
 
     /// Marks the records as sorted.
@@ -65,19 +64,21 @@ impl<R: Datum> Records<R> {
         let f = Arc::new(f);
         let branches = self.branches.iter().map(|b| {
             let step = Step { before: b.chain.clone(), f: f.clone(), op, types: PhantomData::<fn(R) -> O> };
-            b.then(op.name, Arc::new(step))
+            self.flow.calling(&*f, b.then(op.name, Arc::new(step)))
         });
         Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
     }
 
-    /// Adds an operation that is a chain of its own to every branch. Its records have no places.
-    pub(crate) fn chained<O: Datum, C: Chain<O> + 'static>(
+    /// Adds an operation that is a chain of its own, and calls this code of the user, to every branch. Its records have no
+    /// places.
+    pub(crate) fn chained<O: Datum, C: Chain<O> + 'static, F: ?Sized>(
         &self,
         op: Op,
         keeps_keys: bool,
+        code: &F,
         make: impl Fn(Arc<dyn Chain<R>>) -> C,
     ) -> Records<O> {
-        let then = |b: &Branch<R>| b.then(op.name, Arc::new(make(b.chain.clone())));
+        let then = |b: &Branch<R>| self.flow.calling(code, b.then(op.name, Arc::new(make(b.chain.clone()))));
         let branches = self.branches.iter().map(|b| Branch { has_places: false, ..then(b) });
         Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
     }

@@ -42,4 +42,57 @@ proptest! {
         }
         prop_assert_eq!(by_key(got), want);
     }
+
+    #[test]
+    fn small_side_joins_as_a_shuffled_one(
+        pairs in pairs(),
+        way in way(),
+        limit in prop_oneof![Just(1 << 20), Just(0u64), 0u64..400],
+        in_place in 0usize..3,
+    ) {
+        type Sides = (Pairs<String, i64>, Pairs<String, i64>);
+        let sides = move |p: &Pairs<String, i64>| -> Sides {
+            let (left, right) = sides(p);
+            match in_place {
+                0 => (left, right),
+                1 => (left, right.partition_by(0)),
+                _ => (left.partition_by(0), right),
+            }
+        };
+        // Where the order matters, the records come as without the mark.
+        macro_rules! same {
+            ($join:ident) => {{
+                let got = run(&pairs, &way, |p| { let (l, r) = sides(&p); l.$join(r.small().up_to(limit)) });
+                let want = run(&pairs, &way, |p| { let (l, r) = sides(&p); l.$join(&r) });
+                if in_place != 0 {
+                    prop_assert_eq!(by_key(got), by_key(want));
+                } else {
+                    prop_assert_eq!(got, want);
+                }
+            }};
+        }
+        same!(join);
+        same!(left_join);
+        same!(semi_join);
+        same!(anti_join);
+        // Where it does not, by table or by shuffle. The keys that follow are others.
+        macro_rules! folded {
+            ($join:ident, $fold:expr) => {{
+                let fold = $fold;
+                let got = run(&pairs, &way, |p| {
+                    let (l, r) = sides(&p);
+                    l.union(&l).$join(r.small().up_to(limit)).map(move |(k, v), out| out.emit(k.len(), fold(v))).combine((Sum, Count))
+                });
+                let want = run(&pairs, &way, |p| {
+                    let (l, r) = sides(&p);
+                    l.union(&l).$join(&r).map(move |(k, v), out| out.emit(k.len(), fold(v))).combine((Sum, Count))
+                });
+                prop_assert_eq!(by_key(got), by_key(want));
+            }};
+        }
+        folded!(join, |(v, w): (i64, i64)| v * 100 + w);
+        folded!(left_join, |(v, w): (i64, Option<i64>)| v * 100 + w.unwrap_or(77));
+        folded!(semi_join, |v: i64| v);
+        folded!(anti_join, |v: i64| v);
+    }
 }

@@ -1,5 +1,6 @@
 //! Every operator equals a model in memory, for any input, chunks, partitions, threads and memory.
 
+mod broadcasts;
 mod folds;
 mod joins;
 mod places;

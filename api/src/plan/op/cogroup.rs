@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use windrow_model::Partitions;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Calls `f` once for every key of either side, with its values on both sides (possibly none on one). Keys come in
     /// order. A side that is already partitioned by this key is not shuffled again.
     ///
@@ -32,19 +32,23 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         &self,
         other: &Pairs<K, W>,
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
-    ) -> Records<O> {
+    ) -> Records<O>
+    where
+        K: Key,
+    {
         let op = Op::here("cogroup");
         let partitions = self.keyed.or(other.keyed).unwrap_or(Partitions::Auto);
         let left = keyed_ports(self, partitions, "shuffle", op.at).in_order();
         let right = keyed_ports(other, partitions, "shuffle", op.at).in_order();
-        let chain = CoGroup { f, op, types: PhantomData::<fn(K, V, W) -> O> };
-        let branch = reading(&self.flow, vec![left, right], partitions, "cogroup", false, vec![], Arc::new(chain));
-        Records::new(&self.flow, vec![branch], None)
+        let f = Arc::new(f);
+        let chain = CoGroup { f: f.clone(), op, types: PhantomData::<fn(K, V, W) -> O> };
+        let branch = reading(vec![left, right], partitions, "cogroup", false, vec![], Arc::new(chain));
+        Records::new(&self.flow, vec![self.flow.calling(&*f, branch)], None)
     }
 }
 
 struct CoGroup<K, V, W, O, F> {
-    f: F,
+    f: Arc<F>,
     op: Op,
     types: PhantomData<fn(K, V, W) -> O>,
 }

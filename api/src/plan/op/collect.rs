@@ -27,16 +27,23 @@ impl<R: Datum> Records<R> {
                 Location::caller(),
                 vec![],
                 vec![Output::Broadcast],
-                move |cx| Ok(vec![blob(cx, |push| chain.run(cx, push))?]),
+                move |cx| Ok(vec![blob(cx, BYTES_MAX, too_large, |push| chain.run(cx, push))?]),
             );
             self.flow.add_collect(name, Port { stage, output: 0 });
         }
     }
 }
 
-/// Encodes the records that `run` pushes: each after a 4-byte little-endian length.
+fn too_large() -> Failure {
+    Failure::new(Code::CollectTooLarge, format!("one task collects more than {BYTES_MAX} bytes"))
+}
+
+/// Encodes the records that `run` pushes: each after a 4-byte little-endian length. More than `bytes_max` is the failure
+/// `too_large`.
 pub(super) fn blob<R: Datum>(
     cx: &TaskCx<'_>,
+    bytes_max: usize,
+    too_large: fn() -> Failure,
     run: impl FnOnce(&mut PushFn<R, &mut dyn FnMut(R::Ref<'_>)>) -> TaskResult<()>,
 ) -> TaskResult<Written> {
     let mut out = Vec::new();
@@ -44,9 +51,8 @@ pub(super) fn blob<R: Datum>(
     let mut push = |r: R::Ref<'_>| {
         record.clear();
         R::encode::<true>(r, &mut record);
-        if out.len() + record.len() + 4 > BYTES_MAX {
-            let message = format!("one task collects more than {BYTES_MAX} bytes");
-            return cx.fail(Failure::new(Code::CollectTooLarge, message));
+        if out.len() + record.len() + 4 > bytes_max {
+            return cx.fail(too_large());
         }
         out.extend_from_slice(&(record.len() as u32).to_le_bytes());
         out.extend_from_slice(&record);

@@ -19,7 +19,7 @@ use windrow_engine::{Accumulate, CombinedEdge, EngineError, Folder};
 use windrow_model::counters::names;
 use windrow_model::{Order, Output, Partitioner, Port};
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Folds all values of each key with a combiner: `Sum`, `Min`, `Max`, `Count`, `Mean`, `TopK`, a tuple of them, or
     /// your own. Values are folded where they are emitted, so only one accumulator per key and task is shuffled. The
     /// result is in key order and stays partitioned by key.
@@ -36,28 +36,34 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// # assert_eq!(got.unwrap(), [("a".to_string(), (1.0, 2.0, 3.0))]);
     /// ```
     #[track_caller]
-    pub fn combine<C: Combiner<V>>(&self, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
+    pub fn combine<C: Combiner<V>>(&self, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum>
+    where
+        K: Key,
+    {
         self.combine_as(Op::here("combine"), combiner)
     }
 
     /// Combines for the operation `op`.
-    pub(super) fn combine_as<C: Combiner<V>>(&self, op: Op, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
+    pub(super) fn combine_as<C: Combiner<V>>(&self, op: Op, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum>
+    where
+        K: Key,
+    {
         let combiner = Arc::new(combiner);
         let partitions = self.partitions_by_key();
         let mut ports = Vec::new();
-        for branch in self.branches.iter() {
+        for branch in self.branches.iter().map(|branch| self.flow.calling(&*combiner, branch.clone())) {
             let there = branch.lies_in().filter(|_| self.keyed.is_some());
             let partitioner = there.map_or(Partitioner::Hash, |(_, partitioner)| partitioner);
             let (chain, combiner) = (branch.chain.clone(), combiner.clone());
             let output = Output::Edge { partitions, partitioner, order: Order::Key, combined: true };
-            let stage = self.flow.add_stage(branch, op.name, op.at, vec![], vec![output], move |cx| {
+            let stage = self.flow.add_stage(&branch, op.name, op.at, vec![], vec![output], move |cx| {
                 Ok(vec![fold_into_edge::<K, V, C>(cx, op, &*chain, partitioner, combiner.clone())?])
             });
             ports.push(Port { stage, output: 0 });
         }
-        let chain = Combined { combiner, op, types: PhantomData::<fn() -> (K, V)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "combined", false, vec![], Arc::new(chain));
-        Records::new(&self.flow, vec![branch], Some(partitions))
+        let chain = Combined { combiner: combiner.clone(), op, types: PhantomData::<fn() -> (K, V)> };
+        let branch = reading(vec![ports], partitions, "combined", false, vec![], Arc::new(chain));
+        Records::new(&self.flow, vec![self.flow.calling(&*combiner, branch)], Some(partitions))
     }
 }
 

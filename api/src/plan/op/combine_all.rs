@@ -40,9 +40,9 @@ impl<R: Datum> Records<R> {
     ) -> Records<<C::Out as IntoDatum>::Datum> {
         let combiner = Arc::new(combiner);
         let fold = |before| Fold { before, combiner: combiner.clone(), op };
-        let folded = gathered(&self.chained(op, false, fold), op, Needs::Records, u64::MAX);
+        let folded = gathered(&self.chained(op, false, &*combiner, fold), op, Needs::Records, u64::MAX);
         let merge = |before| Merge { before, combiner: combiner.clone(), op, empty, types: PhantomData::<fn(R)> };
-        folded.chained(op, false, merge)
+        folded.chained(op, false, &*combiner, merge)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::plan::records::Pairs;
 use crate::task::culprit::Op;
 use std::marker::PhantomData;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Folds all values of each key: `create` makes an accumulator of one value, `merge` adds another accumulator of the
     /// same key. An accumulator is a record type: a number, a string, a tuple, or a serde type in `Serde`. Values are folded
     /// on both sides of the shuffle, in any grouping and any order, so `merge` must be associative and commutative. The
@@ -35,7 +35,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         &self,
         create: impl Fn(V::Ref<'_>) -> A + Send + Sync + 'static,
         merge: impl Fn(&mut A, A) + Send + Sync + 'static,
-    ) -> Pairs<K, A> {
+    ) -> Pairs<K, A>
+    where
+        K: Key,
+    {
         self.combine_as(Op::here("combine_by"), ByFunctions { create, merge, types: PhantomData::<fn(V) -> A> })
     }
 }

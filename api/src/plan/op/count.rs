@@ -25,8 +25,8 @@ impl<R: Datum> Records<R> {
     #[track_caller]
     pub fn count(&self) -> Records<u64> {
         let op = Op::here("count");
-        let counts = self.chained(op, false, |before| CountRecords { before });
-        gathered(&counts, op, Needs::Records, u64::MAX).chained(op, false, |before| AddUp { before })
+        let counts = self.chained(op, false, &(), |before| CountRecords { before });
+        gathered(&counts, op, Needs::Records, u64::MAX).chained(op, false, &(), |before| AddUp { before })
     }
 }
 

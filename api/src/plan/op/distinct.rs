@@ -1,7 +1,7 @@
 //! `distinct`: every record once.
 
 use crate::combiner::Combiner;
-use crate::data::datum::Key;
+use crate::data::datum::{Datum, Key};
 use crate::data::decode_error::DecodeError;
 use crate::plan::records::Records;
 use crate::task::culprit::Op;
@@ -22,7 +22,7 @@ impl Combiner<()> for Once {
     }
 }
 
-impl<K: Key> Records<K> {
+impl<K: Datum> Records<K> {
     /// Every record once, in order within each partition.
     ///
     /// ```
@@ -33,7 +33,10 @@ impl<K: Key> Records<K> {
     /// # assert_eq!(windrow::testing::run(["b", "a", "b"], |l| unique(&l)).unwrap(), ["a", "b"]);
     /// ```
     #[track_caller]
-    pub fn distinct(&self) -> Records<K> {
+    pub fn distinct(&self) -> Records<K>
+    where
+        K: Key,
+    {
         let pairs = self.step::<(K, ()), _>(Op::here("distinct"), false, |_, r, sink| sink.push((r, ())));
         pairs.combine(Once).keys()
     }

@@ -42,7 +42,7 @@ impl<R: Datum> Records<R> {
             b.need_order();
             let types = PhantomData::<fn() -> K::Datum>;
             let placed = Place { before: b.chain.clone(), branch: branch as u32, op, emit: emit.clone(), types };
-            b.then(op.name, Arc::new(placed))
+            self.flow.calling(&*emit, b.then(op.name, Arc::new(placed)))
         });
         let placed = Records::new(&self.flow, branches.collect(), None);
         placed.combine_as(op, First { types: PhantomData::<fn(R)> }).values()

@@ -1,7 +1,7 @@
 //! `full_join`: pairs of values with equal keys, and the values of both sides that have no partner.
 
 use super::cogroup::for_each_key;
-use super::join::joined;
+use super::joined::joined;
 use crate::data::datum::{Datum, Key};
 use crate::data::emitter::Push;
 use crate::plan::chain::Chain;
@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// As `join`, and also every value of either side whose key the other side lacks, once with `None`. The values of one
     /// key on the other side are held in memory (beyond a budget, in a mapped file). The result stays partitioned by the
     /// key.
@@ -29,7 +29,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// # assert_eq!(got.unwrap(), [(1, (Some(1), None)), (3, (None, Some(3)))]);
     /// ```
     #[track_caller]
-    pub fn full_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (Option<V>, Option<W>)> {
+    pub fn full_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (Option<V>, Option<W>)>
+    where
+        K: Key,
+    {
         let chain = FullJoin { types: PhantomData::<fn(K, V, W)> };
         joined(self, other, "full_join", Location::caller(), Arc::new(chain))
     }

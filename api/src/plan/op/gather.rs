@@ -28,6 +28,6 @@ pub(super) fn gathered<R: Datum>(records: &Records<R>, op: Op, needs: Needs, mos
         Needs::Records => edge.on_demand().0,
     };
     let chain = ReadRecords { most, types: PhantomData::<fn() -> R> };
-    let branch = reading(&records.flow, vec![ports], partitions, "gathered", false, vec![], Arc::new(chain));
+    let branch = reading(vec![ports], partitions, "gathered", false, vec![], Arc::new(chain));
     Records::new(&records.flow, vec![branch], None)
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use windrow_engine::PlainEdge;
 use windrow_model::{Order, Partitioner, Partitions};
 
-impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
+impl<A: Datum, B: Datum, V: Datum> Pairs<(A, B), V> {
     /// Calls `f` once for every `A` with all its `(B, V)`, ascending by `B` (then in input order).
     ///
     /// ```
@@ -39,7 +39,11 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
     pub fn group<O: Datum, X: Outcome>(
         &self,
         f: impl Fn(A::Ref<'_>, &mut Values<'_, (B, V)>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
-    ) -> Records<O> {
+    ) -> Records<O>
+    where
+        A: Key,
+        B: Key,
+    {
         self.group_as(Op::here("group"), f)
     }
 
@@ -48,16 +52,21 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
         &self,
         op: Op,
         f: impl Fn(A::Ref<'_>, &mut Values<'_, (B, V)>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
-    ) -> Records<O> {
+    ) -> Records<O>
+    where
+        A: Key,
+        B: Key,
+    {
         let partitions = Partitions::Auto;
         let ports = self.flow.shared_edge(self.node, "grouped".to_string(), || {
             let layout = |_: &_| Layout { partitions, partitioner: Partitioner::Hash, order: Order::Key };
             edge_stages(self, "shuffle", op.at, layout, write_grouped::<A, B, V>)
         });
         let ports = ports.in_order();
-        let chain = GroupBy { f, op, types: PhantomData::<fn(A, B, V) -> O> };
-        let branch = reading(&self.flow, vec![ports], partitions, op.name, false, vec![], Arc::new(chain));
-        Records::new(&self.flow, vec![branch], None)
+        let f = Arc::new(f);
+        let chain = GroupBy { f: f.clone(), op, types: PhantomData::<fn(A, B, V) -> O> };
+        let branch = reading(vec![ports], partitions, op.name, false, vec![], Arc::new(chain));
+        Records::new(&self.flow, vec![self.flow.calling(&*f, branch)], None)
     }
 }
 
@@ -82,7 +91,7 @@ fn decode_grouped<'a, B: Key, V: Datum>(
 }
 
 struct GroupBy<A, B, V, O, F> {
-    f: F,
+    f: Arc<F>,
     op: Op,
     types: PhantomData<fn(A, B, V) -> O>,
 }

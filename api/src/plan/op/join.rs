@@ -1,23 +1,23 @@
 //! `join` and `left_join`: pairs of values with equal keys.
 
+use super::broadcast_join::{Match, joined_with};
 use super::cogroup::for_each_key;
 use super::hash_join;
+use super::join_side::JoinSide;
 use crate::data::datum::{Datum, Key};
 use crate::data::emitter::Push;
 use crate::plan::chain::Chain;
-use crate::plan::edge_out::{keyed_ports, reading};
-use crate::plan::records::{Pairs, Records};
+use crate::plan::records::Pairs;
 use crate::task::context::TaskCx;
+use crate::task::culprit::Op;
 use crate::task::failure::TaskResult;
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::sync::Arc;
-use windrow_model::Partitions;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Every pair of a value on this side and a value on the other side with the same key; keys in order, then in this
     /// side's order, then the other's. The values of one key on the other side are held in memory (beyond a budget, in
-    /// a mapped file), so pass the smaller side as `other`: if what follows accepts records in any order (`combine`,
+    /// a mapped file), so pass the smaller side as `other` (and a few thousand pairs as [`small`](Records::small)): if what follows accepts records in any order (`combine`,
     /// `distinct`) and the other side of a partition fits into memory, nothing is sorted. The result stays partitioned
     /// by the key.
     ///
@@ -28,33 +28,62 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// }
     /// ```
     #[track_caller]
-    pub fn join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, W)> {
-        let chain = Join { types: PhantomData::<fn(K, V, W)> };
-        joined(self, other, "join", Location::caller(), Arc::new(chain))
+    pub fn join<S: JoinSide<K>>(&self, other: S) -> Pairs<K, (V, S::Value)>
+    where
+        K: Key,
+    {
+        let chain = Join { types: PhantomData::<fn(K, V, S::Value)> };
+        joined_with::<Inner, _, _, _, _>(self, &other, Op::here("join"), Arc::new(chain))
     }
 
     /// As `join`, and also every value on this side whose key the other side lacks, once with `None`.
     #[track_caller]
-    pub fn left_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, Option<W>)> {
-        let chain = LeftJoin { types: PhantomData::<fn(K, V, W)> };
-        joined(self, other, "left_join", Location::caller(), Arc::new(chain))
+    pub fn left_join<S: JoinSide<K>>(&self, other: S) -> Pairs<K, (V, Option<S::Value>)>
+    where
+        K: Key,
+    {
+        let chain = LeftJoin { types: PhantomData::<fn(K, V, S::Value)> };
+        joined_with::<Outer, _, _, _, _>(self, &other, Op::here("left_join"), Arc::new(chain))
     }
 }
 
-/// Pairs by the key of both sides, in the partitions of the side that has some, through `chain`.
-pub(super) fn joined<K: Key, V: Datum, W: Datum, O: Datum>(
-    left: &Pairs<K, V>,
-    right: &Pairs<K, W>,
-    op: &str,
-    at: &Location<'_>,
-    chain: Arc<dyn Chain<(K, O)>>,
-) -> Pairs<K, O> {
-    let partitions = left.keyed.or(right.keyed).unwrap_or(Partitions::Auto);
-    let (left_ports, left_demand) = keyed_ports(left, partitions, "shuffle", at).on_demand();
-    let (right_ports, right_demand) = keyed_ports(right, partitions, "shuffle", at).on_demand();
-    let (ports, demands) = (vec![left_ports, right_ports], vec![left_demand, right_demand]);
-    let branch = reading(&left.flow, ports, partitions, op, false, demands, chain);
-    Records::new(&left.flow, vec![branch], Some(partitions))
+/// The value of a pair with each value of its key.
+struct Inner;
+
+impl<K: Datum, V: Datum, W: Datum> Match<K, V, W, (V, W)> for Inner {
+    fn each<'s>(
+        k: K::Ref<'s>,
+        v: V::Ref<'s>,
+        values: impl Iterator<Item = TaskResult<W::Ref<'s>>>,
+        sink: &mut dyn Push<(K, (V, W))>,
+    ) -> TaskResult<()> {
+        for w in values {
+            sink.push((K::shorten(k), (V::shorten(v), w?)));
+        }
+        Ok(())
+    }
+}
+
+/// The same, and once without a value if there are none.
+struct Outer;
+
+impl<K: Datum, V: Datum, W: Datum> Match<K, V, W, (V, Option<W>)> for Outer {
+    fn each<'s>(
+        k: K::Ref<'s>,
+        v: V::Ref<'s>,
+        values: impl Iterator<Item = TaskResult<W::Ref<'s>>>,
+        sink: &mut dyn Push<(K, (V, Option<W>))>,
+    ) -> TaskResult<()> {
+        let mut is_alone = true;
+        for w in values {
+            is_alone = false;
+            sink.push((K::shorten(k), (V::shorten(v), Some(w?))));
+        }
+        if is_alone {
+            sink.push((k, (v, None)));
+        }
+        Ok(())
+    }
 }
 
 struct Join<K, V, W> {

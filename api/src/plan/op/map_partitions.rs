@@ -44,7 +44,7 @@ impl<R: Datum> Records<R> {
         let op = Op::here("map_partitions");
         let functions = Arc::new((open, each, close));
         let types = PhantomData::<fn(S) -> O>;
-        self.chained(op, false, |before| WithState { before, functions: functions.clone(), op, types })
+        self.chained(op, false, &*functions, |before| WithState { before, functions: functions.clone(), op, types })
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use windrow_engine::PlainEdge;
 use windrow_model::{Code, Order, Partitions};
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Shuffles the pairs into `n` partitions: each pair into the one that `f` computes from its key, from 0 to `n - 1`. Each
     /// partition is sorted by key, and is one part of an output: one part for each month, for example. Equal keys always lie
     /// in one partition. Operations on keys, which partition by hash, shuffle the result again. Another number than those
@@ -27,7 +27,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// }
     /// ```
     #[track_caller]
-    pub fn partition_with(&self, n: u32, f: impl Fn(K::Ref<'_>) -> u32 + Send + Sync + 'static) -> Pairs<K, V> {
+    pub fn partition_with(&self, n: u32, f: impl Fn(K::Ref<'_>) -> u32 + Send + Sync + 'static) -> Pairs<K, V>
+    where
+        K: Key,
+    {
         let op = Op::here("partition_with");
         if n == 0 {
             self.flow.mistaken(Error::new(Code::PlanInvalid, "`partition_with` has no partitions: give at least one"));
@@ -49,7 +52,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         };
         let (ports, demand) = routed(self, op, partitions, Order::Key, write).on_demand();
         let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "partitioned", false, vec![demand], Arc::new(chain));
+        let branch = reading(vec![ports], partitions, "partitioned", false, vec![demand], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
 }

@@ -14,7 +14,7 @@ use crate::task::failure::TaskResult;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Calls `f` once for every key with all its values. Keys come in order; values in input order. Use `combine` if
     /// values can be folded: it moves far less data.
     ///
@@ -34,13 +34,17 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     pub fn reduce<O: Datum, X: Outcome>(
         &self,
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
-    ) -> Records<O> {
+    ) -> Records<O>
+    where
+        K: Key,
+    {
         let op = Op::here("reduce");
         let partitions = self.partitions_by_key();
         let ports = keyed_ports(self, partitions, "shuffle", op.at).in_order();
-        let chain = Reduce { f, op, types: PhantomData::<fn(K, V) -> O> };
-        let branch = reading(&self.flow, vec![ports], partitions, "reduce", false, vec![], Arc::new(chain));
-        Records::new(&self.flow, vec![branch], None)
+        let f = Arc::new(f);
+        let chain = Reduce { f: f.clone(), op, types: PhantomData::<fn(K, V) -> O> };
+        let branch = reading(vec![ports], partitions, "reduce", false, vec![], Arc::new(chain));
+        Records::new(&self.flow, vec![self.flow.calling(&*f, branch)], None)
     }
 
     /// Replaces all values of a key by one value that `f` computes from them. Keys come in order, values in input
@@ -61,21 +65,25 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     pub fn reduce_values<T: IntoDatum>(
         &self,
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>) -> T + Send + Sync + 'static,
-    ) -> Pairs<K, T::Datum> {
+    ) -> Pairs<K, T::Datum>
+    where
+        K: Key,
+    {
         let op = Op::here("reduce_values");
         let partitions = self.partitions_by_key();
         let ports = keyed_ports(self, partitions, "shuffle", op.at).in_order();
         let emit = move |key: K::Ref<'_>, values: &mut Values<'_, V>, out: &mut Emitter<'_, (K, T::Datum)>| {
             f(K::shorten(key), values).with(|t| out.forward((K::shorten(key), <T::Datum as Datum>::shorten(t))))
         };
-        let chain = Reduce { f: emit, op, types: PhantomData::<fn(K, V) -> (K, T::Datum)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "reduce_values", false, vec![], Arc::new(chain));
-        Records::new(&self.flow, vec![branch], Some(partitions))
+        let emit = Arc::new(emit);
+        let chain = Reduce { f: emit.clone(), op, types: PhantomData::<fn(K, V) -> (K, T::Datum)> };
+        let branch = reading(vec![ports], partitions, "reduce_values", false, vec![], Arc::new(chain));
+        Records::new(&self.flow, vec![self.flow.calling(&*emit, branch)], Some(partitions))
     }
 }
 
 struct Reduce<K, V, O, F> {
-    f: F,
+    f: Arc<F>,
     op: Op,
     types: PhantomData<fn(K, V) -> O>,
 }

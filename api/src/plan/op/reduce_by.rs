@@ -8,7 +8,7 @@ use crate::plan::records::Pairs;
 use crate::task::culprit::Op;
 use std::marker::PhantomData;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Folds all values of each key by a function that makes one value of two. Values are folded on both sides of the
     /// shuffle, in any grouping and any order, so `f` must be associative and commutative. The result is in key order and
     /// stays partitioned by key. `combine` with `Sum`, `Min` or `Max` is faster than the same by a function.
@@ -23,7 +23,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// # assert_eq!(got.unwrap(), [("k".to_string(), 5)]);
     /// ```
     #[track_caller]
-    pub fn reduce_by(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> Pairs<K, V> {
+    pub fn reduce_by(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> Pairs<K, V>
+    where
+        K: Key,
+    {
         self.combine_as(Op::here("reduce_by"), ByFunction { f, types: PhantomData::<fn(V)> })
     }
 }

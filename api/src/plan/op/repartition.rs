@@ -40,7 +40,7 @@ impl<R: Datum> Records<R> {
         };
         let ports = routed(&self.numbered(op), op, partitions, Order::Arrival, deal).in_order();
         let chain = ReadRecords { most: u64::MAX, types: PhantomData::<fn() -> R> };
-        let branch = reading(&self.flow, vec![ports], partitions, "dealt out", false, vec![], Arc::new(chain));
+        let branch = reading(vec![ports], partitions, "dealt out", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
 }

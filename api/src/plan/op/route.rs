@@ -29,10 +29,12 @@ where
     let write = Arc::new(write);
     let demand = Demand::new(records.branches.iter().flat_map(|b| b.demands.clone()).collect());
     let add = |branch: &Branch<R>| {
-        let (chain, write, demand) = (branch.chain.clone(), write.clone(), demand.clone());
+        let (chain, demand) = (branch.chain.clone(), demand.clone());
         // For the plan, a choice by the task itself is a hash: the scheduler sees only how many partitions there are.
         let output = Output::Edge { partitions, partitioner: Partitioner::Hash, order, combined: false };
-        let stage = records.flow.add_stage(branch, op.name, op.at, vec![], vec![output], move |cx| {
+        let branch = records.flow.calling(&*write, branch.clone());
+        let write = write.clone();
+        let stage = records.flow.add_stage(&branch, op.name, op.at, vec![], vec![output], move |cx| {
             if !demand.is_ordered() {
                 cx.take_any_order();
             }

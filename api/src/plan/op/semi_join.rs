@@ -1,8 +1,9 @@
 //! `semi_join` and `anti_join`: the pairs whose key the other side has, or lacks.
 
+use super::broadcast_join::{Match, joined_with};
 use super::cogroup::for_each_key;
 use super::hash_join;
-use super::join::joined;
+use super::join_side::{JoinSide, Small};
 use crate::data::datum::{Datum, Key};
 use crate::data::emitter::Push;
 use crate::plan::chain::Chain;
@@ -13,7 +14,7 @@ use crate::task::failure::TaskResult;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// The pairs of this side whose key the other side has, each once, however often the key occurs there. Keys come in
     /// order, the pairs of one key in this side's order. The result stays partitioned by the key.
     ///
@@ -24,8 +25,11 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// }
     /// ```
     #[track_caller]
-    pub fn semi_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, V> {
-        filtered::<true, K, V, W>(self, other, Op::here("semi_join"))
+    pub fn semi_join<S: JoinSide<K>>(&self, other: S) -> Pairs<K, V>
+    where
+        K: Key,
+    {
+        filtered::<true, K, V, S>(self, other, Op::here("semi_join"))
     }
 
     /// The pairs of this side whose key the other side lacks. Keys come in order, the pairs of one key in this side's order.
@@ -43,22 +47,41 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// # assert_eq!(got.unwrap(), [("b".to_string(), 1)]);
     /// ```
     #[track_caller]
-    pub fn anti_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, V> {
-        filtered::<false, K, V, W>(self, other, Op::here("anti_join"))
+    pub fn anti_join<S: JoinSide<K>>(&self, other: S) -> Pairs<K, V>
+    where
+        K: Key,
+    {
+        filtered::<false, K, V, S>(self, other, Op::here("anti_join"))
     }
 }
 
-fn filtered<const FOUND: bool, K: Key, V: Datum, W: Datum>(
-    left: &Pairs<K, V>,
-    right: &Pairs<K, W>,
-    op: Op,
-) -> Pairs<K, V> {
+fn filtered<const FOUND: bool, K: Key, V: Datum, S: JoinSide<K>>(left: &Pairs<K, V>, other: S, op: Op) -> Pairs<K, V> {
+    let right = other.pairs();
     // Values that lie in their partitions already are read there; others are not shuffled.
     if right.keyed.is_some() && right.branches.iter().all(|b| b.direct.is_some()) {
-        return joined(left, right, op.name, op.at, Arc::new(Filter::<FOUND, K, V, W> { types: PhantomData }));
+        let chain = Arc::new(Filter::<FOUND, K, V, S::Value> { types: PhantomData });
+        return joined_with::<Known<FOUND>, _, _, _, _>(left, &other, op, chain);
     }
     let keys: Pairs<K, ()> = right.step(op, true, |_, (k, _), sink| sink.push((k, ())));
-    joined(left, &keys, op.name, op.at, Arc::new(Filter::<FOUND, K, V, ()> { types: PhantomData }))
+    let keys = Small { pairs: keys, bytes_max: other.broadcast_bytes_max() };
+    joined_with::<Known<FOUND>, _, _, _, _>(left, &keys, op, Arc::new(Filter::<FOUND, K, V, ()> { types: PhantomData }))
+}
+
+/// The pair, if its key has values, or if it has none.
+struct Known<const FOUND: bool>;
+
+impl<const FOUND: bool, K: Datum, V: Datum, W: Datum> Match<K, V, W, V> for Known<FOUND> {
+    fn each<'s>(
+        k: K::Ref<'s>,
+        v: V::Ref<'s>,
+        mut values: impl Iterator<Item = TaskResult<W::Ref<'s>>>,
+        sink: &mut dyn Push<(K, V)>,
+    ) -> TaskResult<()> {
+        if values.next().transpose()?.is_some() == FOUND {
+            sink.push((k, v));
+        }
+        Ok(())
+    }
 }
 
 /// The left pairs whose key is found on the right, or is not.

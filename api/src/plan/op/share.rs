@@ -29,7 +29,7 @@ impl<R: Datum> Records<R> {
             let layout = |_: &_| Layout { partitions, partitioner, order: Order::Arrival };
             let ports = edge_stages(&one, "share", at, layout, write_record::<R>).in_order();
             let chain = ReadRecords { most: u64::MAX, types: PhantomData::<fn() -> R> };
-            reading(&self.flow, vec![ports], partitions, "shared", false, vec![], Arc::new(chain))
+            reading(vec![ports], partitions, "shared", false, vec![], Arc::new(chain))
         });
         Records::new(&self.flow, branches.collect(), self.keyed)
     }

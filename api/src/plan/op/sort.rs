@@ -31,7 +31,7 @@ const RECORD_SAMPLE_MAX: usize = 16;
 /// Most bytes of a sampled key: a splitter needs no more.
 const SAMPLE_KEY_MAX: usize = 256;
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Sorts all pairs by key over all partitions: each part is sorted, and no key of a part is smaller than one of the
     /// previous part. Equal keys stay in input order, in one part.
     ///
@@ -48,7 +48,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// # assert_eq!(windrow::testing::run(["c", "b", "c"], |l| by_bytes(&l)).unwrap(), ["b", "c", "c"]);
     /// ```
     #[track_caller]
-    pub fn sort(&self) -> Pairs<K, V> {
+    pub fn sort(&self) -> Pairs<K, V>
+    where
+        K: Key,
+    {
         if self.sorted {
             return self.clone();
         }
@@ -72,7 +75,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
             ports.push(Port { stage, output: 0 });
         }
         let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "sorted", false, vec![], Arc::new(chain));
+        let branch = reading(vec![ports], partitions, "sorted", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None).in_order_of_keys()
     }
 }
@@ -119,7 +122,7 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
     });
     let chain = ReadPairs { order: Order::Arrival, types: PhantomData::<fn() -> (K, V)> };
     let ports = vec![Port { stage, output: 0 }];
-    (reading(flow, vec![ports], partitions, "sampled", false, vec![], Arc::new(chain)), Port { stage, output: 1 })
+    (reading(vec![ports], partitions, "sampled", false, vec![], Arc::new(chain)), Port { stage, output: 1 })
 }
 
 /// Samples keys of each group at a stride.

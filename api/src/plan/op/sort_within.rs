@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use windrow_model::{Order, Partitioner, Partitions};
 
-impl<K: Key, V: Datum> Pairs<K, V> {
+impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Sorts by key within each partition (of a file input: within each contiguous part of it) without moving pairs
     /// between partitions. Equal keys keep their order.
     ///
@@ -20,7 +20,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// }
     /// ```
     #[track_caller]
-    pub fn sort_within(&self) -> Pairs<K, V> {
+    pub fn sort_within(&self) -> Pairs<K, V>
+    where
+        K: Key,
+    {
         let at = Location::caller();
         let branches = self.branches.iter().map(|branch| {
             let (partitions, partitioner) = branch.lies_in().unwrap_or((Partitions::Auto, Partitioner::InputPart));
@@ -28,7 +31,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
             let layout = |_: &_| Layout { partitions, partitioner, order: Order::Key };
             let ports = edge_stages(&one, "sort_within", at, layout, write_pair::<K, V>).in_order();
             let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
-            reading(&self.flow, vec![ports], partitions, "sorted within", false, vec![], Arc::new(chain))
+            reading(vec![ports], partitions, "sorted within", false, vec![], Arc::new(chain))
         });
         Records::new(&self.flow, branches.collect(), self.keyed)
     }

@@ -45,7 +45,7 @@ impl<R: Datum> Records<R> {
 
     fn first_of(&self, op: Op, n: u64) -> Records<R> {
         self.flow.fingerprint(&[op.name, &n.to_string()]);
-        gathered(&self.chained(op, false, |before| Take { before, n }), op, Needs::Order, n)
+        gathered(&self.chained(op, false, &(), |before| Take { before, n }), op, Needs::Order, n)
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-impl<R: Key> Records<R> {
+impl<R: Datum> Records<R> {
     /// The `k` largest records, largest first, in one partition; equal records are kept individually. Every task keeps `k`
     /// records in memory, and shuffles no more than those. For the smallest records, use `top_by` with `Reverse`.
     ///
@@ -28,7 +28,10 @@ impl<R: Key> Records<R> {
     /// # assert_eq!(got, [(3, "ccc".to_string()), (2, "bb".to_string())]);
     /// ```
     #[track_caller]
-    pub fn top(&self, k: usize) -> Records<R> {
+    pub fn top(&self, k: usize) -> Records<R>
+    where
+        R: Key,
+    {
         largest::<R, (), _>(self, Op::here("top"), k, |_, _| {})
     }
 }
@@ -67,7 +70,8 @@ where
     records.flow.fingerprint(&[op.name, &k.to_string()]);
     let encode = Arc::new(encode);
     let keep = |before| Largest { before, k, encode: encode.clone(), op, types: PhantomData::<fn() -> K> };
-    gathered(&records.chained(op, false, keep), op, Needs::Records, u64::MAX).chained(op, false, keep)
+    gathered(&records.chained(op, false, &*encode, keep), op, Needs::Records, u64::MAX)
+        .chained(op, false, &*encode, keep)
 }
 
 /// Replaces the records of a task by the `k` largest.

@@ -6,7 +6,7 @@ use crate::error::{Outcome, Result};
 use crate::plan::records::{Pairs, Records};
 use crate::task::culprit::Op;
 
-impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
+impl<A: Datum, B: Datum, V: Datum> Pairs<(A, B), V> {
     /// Calls `f` for every `A` with each run of `N` neighbours of its `(B, V)`, ascending by `B` (then in input order): the
     /// first to the `N`th, the second to the next, and so on, as `array_windows` of slices does. An `A` with fewer than `N`
     /// values has none. The pattern of the third argument says how many they are.
@@ -27,7 +27,11 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
     pub fn window<const N: usize, O: Datum, X: Outcome>(
         &self,
         f: impl Fn(A::Ref<'_>, [(B::Ref<'_>, V::Ref<'_>); N], &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
-    ) -> Records<O> {
+    ) -> Records<O>
+    where
+        A: Key,
+        B: Key,
+    {
         const { assert!(N > 0, "a window has at least one value") };
         self.group_as(Op::here("window"), move |a, values, out| -> Result<()> {
             let mut frame: Vec<(B::Ref<'_>, V::Ref<'_>)> = values.by_ref().take(N - 1).collect();

@@ -34,8 +34,9 @@ impl<R: Datum> Records<R> {
         let sink = Arc::new(sink);
         // Parts are the partitions in which the records lie. Otherwise they are contiguous ranges of the input, however it
         // is split: one task gathers the pieces of each part.
-        let lie_in = self.branches[0].lies_in().map(|(partitions, _)| partitions);
-        let lie_in = lie_in.filter(|p| self.branches.iter().all(|b| b.lies_in().is_some_and(|(of, _)| of == *p)));
+        let mut laid_out = self.branches.iter().filter(|b| !b.is_alternative).map(|b| b.lies_in());
+        let lie_in = laid_out.next().flatten().map(|(partitions, _)| partitions);
+        let lie_in = lie_in.filter(|p| laid_out.all(|there| there.is_some_and(|(of, _)| of == *p)));
         let keyed = self.keyed.is_some() && lie_in.is_some();
         let sorted = self.sorted;
         let branch = if self.branches.len() == 1 && self.branches[0].partitions.is_some() {
@@ -45,6 +46,7 @@ impl<R: Datum> Records<R> {
             let layout = |b: &Branch<R>| Layout {
                 partitions,
                 partitioner: match (b.lies_in(), b.partitions) {
+                    _ if b.is_alternative => Partitioner::Hash,
                     (Some((of, partitioner)), _) if of == partitions => partitioner,
                     (_, None) => Partitioner::InputPart,
                     (_, Some(_)) => Partitioner::Hash,
@@ -53,7 +55,7 @@ impl<R: Datum> Records<R> {
             };
             let ports: Vec<Port> = edge_stages(self, "gather", at, layout, write_record::<R>).in_order();
             let chain = ReadRecords { most: u64::MAX, types: PhantomData::<fn() -> R> };
-            reading(&self.flow, vec![ports], partitions, "gathered", false, vec![], Arc::new(chain))
+            reading(vec![ports], partitions, "gathered", false, vec![], Arc::new(chain))
         };
         branch.need_order();
         let chain = branch.chain.clone();

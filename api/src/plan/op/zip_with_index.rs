@@ -42,8 +42,7 @@ impl<R: Datum> Records<R> {
         let written: Vec<(Partitions, Port)> = self.branches.iter().map(|b| write(self, b, op)).collect();
         let branches = written.iter().enumerate().map(|(i, (partitions, edge))| {
             let chain = Number { counts: 1..2 + i, types: PhantomData::<fn() -> R> };
-            let mut branch =
-                reading(&self.flow, vec![vec![*edge]], *partitions, op.name, false, vec![], Arc::new(chain));
+            let mut branch = reading(vec![vec![*edge]], *partitions, op.name, false, vec![], Arc::new(chain));
             // The counts of all branches up to this one, the last of which is its own.
             let counts = written[..=i].iter().map(|(_, edge)| Input::Broadcast { from: Port { output: 1, ..*edge } });
             branch.inputs.extend(counts);
