@@ -15,6 +15,15 @@ pub trait Accumulate: Send + Sync {
     /// # Errors
     /// The bytes are not a stored form of this type.
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc>;
+    /// Merges the stored form of an accumulator into `into`.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); `into` is unchanged then.
+    #[inline(always)]
+    fn merge_encoded(&self, into: &mut Self::Acc, bytes: &[u8]) -> Result<()> {
+        self.merge(into, self.decode(bytes)?);
+        Ok(())
+    }
     /// Bytes that the accumulator owns outside of itself. They count against the memory budget.
     fn heap_bytes(&self, _: &Self::Acc) -> usize {
         0

@@ -23,6 +23,7 @@ use crate::sort::{self, Entry, Keys};
 use arena::Arena;
 use slots::{Slot, Slots};
 use std::mem::size_of;
+use std::num::NonZeroU64;
 
 /// Initial number of slots: enough for most tasks of a small job.
 const START_SLOTS: usize = 256;
@@ -141,6 +142,42 @@ impl<A: Accumulate> Table<A> {
             }
             None => self.insert(key, acc),
         }
+    }
+
+    /// Folds an encoded accumulator into that of the key, or adds the key.
+    ///
+    /// # Errors
+    /// The accumulator does not decode. The inner error is `Full` as in [`fold`](Self::fold).
+    #[inline(always)]
+    pub(crate) fn fold_encoded(&mut self, key: Key<'_>, bytes: &[u8]) -> Result<Result<(), Full<A::Acc>>> {
+        match self.slots.find(key) {
+            Some(into) => {
+                let before = self.accumulate.heap_bytes(into);
+                self.accumulate.merge_encoded(into, bytes)?;
+                self.heap = self.heap.wrapping_add(self.accumulate.heap_bytes(into)).wrapping_sub(before);
+                Ok(Ok(()))
+            }
+            None => self.insert_encoded(key, bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn insert_encoded(&mut self, key: Key<'_>, bytes: &[u8]) -> Result<Result<(), Full<A::Acc>>> {
+        let acc = self.accumulate.decode(bytes)?;
+        Ok(self.insert(key, acc))
+    }
+
+    /// Prefetches the slot that a probe of this key reads first.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, key: Key<'_>) {
+        self.slots.prefetch(key);
+    }
+
+    /// Prefetches the bytes of the key of the table that is likely to equal the one of this `meta`, if it is long. Its slot
+    /// should be in the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_bytes(&self, meta: NonZeroU64) {
+        self.slots.prefetch_bytes(meta.get());
     }
 
     /// Folds into the accumulator of a short key, or returns the pair if the key is not in the table.

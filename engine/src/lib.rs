@@ -58,3 +58,4 @@ pub use segments::{Concat, LocalSegment, open_concat, open_sorted};
 pub use sorter::Sorted;
 pub use windrow_format::block::Identity;
 pub use windrow_format::codec::Codec;
+pub use windrow_format::segment::{BATCH, Batch};

@@ -11,6 +11,7 @@ use crate::region::{self, Region};
 use crate::segments::Concat;
 use std::path::Path;
 use windrow_format::prefetch;
+use windrow_format::segment::BATCH;
 
 /// Words before each value: the position of the key's next value, and the length.
 const HEAD_WORDS: usize = 1;
@@ -84,15 +85,17 @@ impl Lookup {
             _claim: claim,
         };
         let mut left = count;
-        pairs.for_each(alive, |key, value| {
+        pairs.for_each_batch(alive, |batch| {
             let more = || EngineError::Decode("an input has more pairs than its index declares".to_string());
-            left = left.checked_sub(1).ok_or_else(more)?;
-            lookup.add(key, value).map_err(error())
+            left = left.checked_sub(batch.len() as u64).ok_or_else(more)?;
+            let keys: [_; BATCH] = std::array::from_fn(|i| batch.get(i).map(|(key, _)| lookup.probe(key)));
+            let mut all = keys.into_iter().flatten().zip(batch.iter());
+            all.try_for_each(|(Probe(key), (_, value))| lookup.add(key, value)).map_err(error())
         })?;
         Ok(lookup)
     }
 
-    fn add(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
+    fn add(&mut self, key: Key<'_>, value: &[u8]) -> std::io::Result<()> {
         let words = HEAD_WORDS + value.len().div_ceil(8);
         let (at, end) = (self.used, self.used + words);
         let values = self.values.as_mut_slice();
@@ -103,7 +106,6 @@ impl Lookup {
         region::bytes_mut(&mut values[at + 1..end])[..value.len()].copy_from_slice(value);
         self.used = end;
         let at = at as u32;
-        let key = Key::new(key);
         match self.slots.find(key) {
             Some(chain) => {
                 let last = std::mem::replace(&mut chain.last, at) as usize;

@@ -115,6 +115,8 @@ impl InMemoryOutputs {
             self.edges().entry(key).or_default().whole.insert(maker, output);
             return Ok(Kept::Segments(segments));
         }
+        // A merged output may become a file.
+        blocks.iter_mut().for_each(|(partition, sealed)| sealed.check(&Identity { partition: *partition, ..*of }));
         let output = small(maker, stored as usize, blocks, &segments);
         self.memory.resize_resident(bytes, output.memory());
         let mut edges = self.edges();
@@ -174,7 +176,8 @@ impl InMemoryOutputs {
                 for piece in output.partition(of.partition) {
                     let Some(bytes) = piece.bytes.as_ref() else { continue };
                     let at = (0..bytes.len(), bytes.clone());
-                    found.push(in_memory(&self.folder, identity, at, (piece.records, piece.raw_length)));
+                    let segment = in_memory(&self.folder, identity, at, (piece.records, piece.raw_length));
+                    found.push(segment.unchecked());
                 }
             }
         }

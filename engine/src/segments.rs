@@ -18,7 +18,7 @@ use std::sync::Arc;
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
 use windrow_format::codec::{self, Codec};
 use windrow_format::prefetch::{self, LINE};
-use windrow_format::segment::BlockCursor;
+use windrow_format::segment::{Batch, BlockCursor, Places};
 use windrow_format::segment_builder::is_sorted;
 use windrow_model::{Segment, total};
 
@@ -49,6 +49,8 @@ pub struct LocalSegment {
     pub resident: Option<Arc<MappedFile>>,
     /// Records that the segment changed while a reader used it. Clones share it.
     pub changed: Changed,
+    /// Whether the blocks, in the memory of this process, have no checksums.
+    pub(crate) unchecked: bool,
 }
 
 impl LocalSegment {
@@ -63,7 +65,13 @@ impl LocalSegment {
             identity: Identity { partition: segment.partition, ..identity },
             resident: None,
             changed: Changed::default(),
+            unchecked: false,
         }
+    }
+
+    /// The same segment in the memory of this process, without checksums.
+    pub(crate) fn unchecked(self) -> Self {
+        LocalSegment { unchecked: true, ..self }
     }
 
     /// A segment of an image that begins at `base` in a file: [`of`](Self::of) for a part of a file.
@@ -121,12 +129,13 @@ pub fn open_sorted(
     }
     let mut sorter = Sorter::new(scratch, share, total(segments.iter().map(|s| s.records)))?;
     for (index, segment) in segments.into_iter().enumerate() {
-        let (identity, changed) = (segment.identity, segment.changed.clone());
+        let (identity, changed, unchecked) = (segment.identity, segment.changed.clone(), segment.unchecked);
         let input = files.bounded_input(index, segment)?;
         alive()?;
         let (file, start, path) = (input.cursor.file().clone(), input.cursor.start(), input.path.clone());
         let source = Arc::new(Source { file, start, identity, path, index, changed });
-        let added = sort_segment(&mut sorter, &input.cursor, &source, alive);
+        let blocks = if unchecked { BlockCursor::unchecked() } else { BlockCursor::new(identity) };
+        let added = sort_segment(&mut sorter, &input.cursor, blocks, &source, alive);
         added.map_err(|stop| stop_error(stop, Some(index), &input.path))?;
     }
     sorter.finish()
@@ -135,12 +144,12 @@ pub fn open_sorted(
 fn sort_segment(
     sorter: &mut Sorter,
     segment: &MappedCursor,
+    mut blocks: BlockCursor,
     source: &Arc<Source>,
     alive: &dyn Fn() -> Result<()>,
 ) -> Result<(), Stop> {
     let bytes = segment.segment();
     let can_change = segment.file().is_of_a_file();
-    let mut blocks = BlockCursor::new(source.identity);
     let mut read = 0u32;
     while let Some((header, payload, verified)) = blocks.next_block(bytes)? {
         let block = match header.codec {
@@ -219,16 +228,12 @@ pub(crate) fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedF
     opened.map(Arc::new)
 }
 
-/// A cursor over a segment of another attempt's file, or of memory.
-fn cursor(
-    file: Arc<MappedFile>,
-    offset: u64,
-    length: u64,
-    identity: Identity,
-    changed: Changed,
-) -> Result<MappedCursor, FormatError> {
+/// A cursor over a segment of another attempt's file, or of memory. `file` holds it.
+fn cursor(file: Arc<MappedFile>, segment: &LocalSegment) -> Result<MappedCursor, FormatError> {
+    let LocalSegment { offset, length, identity, unchecked, .. } = *segment;
     match file.is_of_a_file() {
-        true => MappedCursor::of_changeable(file, offset, length, identity, changed),
+        true => MappedCursor::of_changeable(file, offset, length, identity, segment.changed.clone()),
+        false if unchecked => MappedCursor::unchecked(file, offset, length),
         false => MappedCursor::new(file, offset, length, identity),
     }
 }
@@ -249,9 +254,9 @@ impl Files {
     }
 
     fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
-        let LocalSegment { path, offset, length, identity, resident, changed, .. } = segment;
-        let file = match (resident, self.open.get(&path)) {
-            (Some(resident), _) => resident,
+        let path = segment.path.clone();
+        let file = match (&segment.resident, self.open.get(&path)) {
+            (Some(resident), _) => resident.clone(),
             (None, Some(file)) => file.clone(),
             (None, None) => {
                 let file = open_file(index, &path)?;
@@ -259,8 +264,7 @@ impl Files {
                 file
             }
         };
-        let cursor = cursor(file, offset, length, identity, changed);
-        let cursor = cursor.map_err(|e| Input::error(index, &path, e))?;
+        let cursor = cursor(file, &segment).map_err(|e| Input::error(index, &path, e))?;
         Ok(Input { cursor, index, path })
     }
 }
@@ -378,8 +382,8 @@ impl Concat {
             let index = self.next;
             self.next += 1;
             self.request_ahead();
-            let file = match (segment.resident, &self.file) {
-                (Some(resident), _) => resident,
+            let file = match (&segment.resident, &self.file) {
+                (Some(resident), _) => resident.clone(),
                 (None, Some((path, file))) if *path == segment.path => file.clone(),
                 (None, _) => {
                     let file = open_file(Some(index), &segment.path)?;
@@ -388,8 +392,7 @@ impl Concat {
                 }
             };
             let error = |e| Input::error(Some(index), &segment.path, e);
-            let cursor = cursor(file, segment.offset, segment.length, segment.identity, segment.changed);
-            let mut cursor = cursor.map_err(error)?;
+            let mut cursor = cursor(file, &segment).map_err(error)?;
             if cursor.advance().map_err(error)? {
                 self.current = Some(Input { cursor, index: Some(index), path: segment.path });
                 return Ok(());
@@ -438,6 +441,32 @@ impl Concat {
         while let Some(current) = &mut self.current {
             let (key, value) = current.cursor.record();
             let all = each(key, value).and_then(|()| current.cursor.for_each(&mut each));
+            all.map_err(|stop: Stop| stop_error(stop, current.index, &current.path))?;
+            self.open_next()?;
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with all remaining pairs in order, up to [`BATCH`](crate::BATCH) neighbours at a time, so that `f` can ask for the
+    /// memory of all before it uses that of the first. Calls `alive` at intervals and stops at its error.
+    pub fn for_each_batch(
+        mut self,
+        alive: &dyn Fn() -> Result<()>,
+        mut f: impl FnMut(Batch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut until_check = PAIRS_PER_CHECK;
+        let mut places = Places::default();
+        let mut each = |batch: Batch<'_>| {
+            f(batch).map_err(Stop::Function)?;
+            until_check = until_check.saturating_sub(batch.len() as u32);
+            if until_check == 0 {
+                until_check = PAIRS_PER_CHECK;
+                alive().map_err(Stop::Function)?;
+            }
+            Ok(())
+        };
+        while let Some(current) = &mut self.current {
+            let all = current.cursor.for_each_batch(&mut places, &mut each);
             all.map_err(|stop: Stop| stop_error(stop, current.index, &current.path))?;
             self.open_next()?;
         }

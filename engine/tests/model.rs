@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Pairs,
+    Accumulate, BATCH, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Pairs,
     Partitioning, PlainEdge, Share, open_concat, open_sorted,
 };
 use windrow_format::shuffle::{SegmentReader, read_index};
@@ -56,14 +56,22 @@ fn sorted(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -> Result<
 fn concat(segments: Vec<LocalSegment>) -> Result<Vec<Pair>, EngineError> {
     let stepped = drain(Box::new(open_concat(segments.clone())?));
     let mut looped = Vec::new();
-    let end = open_concat(segments)?.for_each(&alive, |key, value| {
+    let end = open_concat(segments.clone())?.for_each(&alive, |key, value| {
         looped.push((key.to_vec(), value.to_vec()));
         Ok(())
     });
-    match (&stepped, end) {
-        (Ok(stepped), Ok(())) => assert!(*stepped == looped, "both ways of reading agree"),
-        (Err(a), Err(b)) => assert_eq!(a.to_string(), b.to_string()),
-        (a, b) => panic!("{a:?} {b:?}"),
+    let mut batched = Vec::new();
+    let last = open_concat(segments)?.for_each_batch(&alive, |batch| {
+        assert!((1..=BATCH).contains(&batch.len()));
+        batched.extend(batch.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        Ok(())
+    });
+    match (&stepped, end, last) {
+        (Ok(stepped), Ok(()), Ok(())) => {
+            assert!(*stepped == looped && *stepped == batched, "all ways of reading agree")
+        }
+        (Err(a), Err(b), Err(c)) => assert_eq!([a, &b].map(|e| e.to_string()), [&b, &c].map(|e| e.to_string())),
+        (a, b, c) => panic!("{a:?} {b:?} {c:?}"),
     }
     stepped
 }
@@ -77,19 +85,7 @@ fn folded<A: Accumulate>(
     by_key: bool,
 ) -> Vec<Pair> {
     let mut folder = Folder::new(accumulate, scratch, &Share::alone(memory, 1), 0).unwrap();
-    let mut values: Vec<Pair> = Vec::new();
-    open_concat(segments)
-        .unwrap()
-        .for_each(&alive, |key, value| {
-            values.push((key.to_vec(), value.to_vec()));
-            Ok(())
-        })
-        .unwrap();
-    for (key, value) in &values {
-        // Decoding needs the accumulator of the folder, which exists before the first key.
-        let acc = folder.accumulate().decode(value).unwrap();
-        folder.push(key, acc).unwrap();
-    }
+    open_concat(segments).unwrap().for_each_batch(&alive, |batch| folder.push_batch(batch)).unwrap();
     let mut all = Vec::new();
     folder
         .finish(by_key, |accumulate, key, acc| {

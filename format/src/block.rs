@@ -104,6 +104,13 @@ impl Header {
         b
     }
 
+    /// The header's bytes with a checksum of zero, for blocks that [`open_unchecked`] opens.
+    pub fn without_checksum(&self) -> [u8; HEADER_BYTES] {
+        let mut b = [0; HEADER_BYTES];
+        b[..16].copy_from_slice(&self.head());
+        b
+    }
+
     /// Parses the header at the start of `bytes` and checks everything that does not need the payload.
     ///
     /// # Errors
@@ -160,6 +167,17 @@ pub fn open<'a>(
     if !holds(&head, identity, payload) {
         return Err(FormatError::Checksum { offset });
     }
+    Ok((header, payload, Verified { head }))
+}
+
+/// Opens a block that this process has written and kept in its own memory: [`open`] without the checksum.
+///
+/// # Errors
+/// The block is truncated or malformed.
+pub fn open_unchecked(bytes: &[u8]) -> Result<(Header, &[u8], Verified), FormatError> {
+    let head: [u8; HEADER_BYTES] = *bytes.first_chunk().ok_or(FormatError::Truncated)?;
+    let header = Header::parse(&head)?;
+    let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
     Ok((header, payload, Verified { head }))
 }
 

@@ -9,12 +9,64 @@ use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, Verified};
 use crate::codec::{self, Codec};
 use std::ops::Range;
 
+/// Most records of a batch: while the first are used, memory is asked for what the last need.
+pub const BATCH: usize = 64;
+
+/// Neighbouring records of one block.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    block: &'a [u8],
+    places: &'a [Place],
+}
+
+/// Memory for the places of a batch, which serves one batch after the other.
+pub struct Places([Place; BATCH]);
+
+/// Offsets in a block.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    key: usize,
+    value: usize,
+    end: usize,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Places([Place::default(); BATCH])
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Number of records: from 1 to [`BATCH`].
+    #[inline]
+    #[allow(clippy::len_without_is_empty)] // It never is.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// A record; none at the end.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> Option<Record<'a>> {
+        let Place { key, value, end } = *self.places.get(i)?;
+        self.block[key..end].split_at_checked(value - key)
+    }
+
+    /// The records in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        let batch = *self;
+        (0..batch.len()).filter_map(move |i| batch.get(i))
+    }
+}
+
 /// A position in a segment. Every call must get the bytes of the same segment.
 #[derive(Debug, Default)]
 pub struct SegmentCursor {
     identity: Identity,
     /// Whether the segment is a mapped file that other processes can write to.
     can_change: bool,
+    /// Whether the segment is in the memory of the process that wrote it, without checksums.
+    unchecked: bool,
     /// Start, end and header of the block whose records are lent in place, if it must be verified again.
     lent: Option<(usize, usize, Verified)>,
     /// Offset of the next block.
@@ -40,6 +92,11 @@ impl SegmentCursor {
     /// its last record. A reader that stops earlier must call [`check_again`](Self::check_again).
     pub fn of_changeable(identity: Identity) -> Self {
         SegmentCursor { identity, can_change: true, ..Default::default() }
+    }
+
+    /// A cursor over a segment in the memory of the process that wrote it: its blocks are not verified.
+    pub fn unchecked() -> Self {
+        SegmentCursor { unchecked: true, ..Default::default() }
     }
 
     /// Verifies the lent block again, if that is necessary and has not happened yet.
@@ -90,7 +147,10 @@ impl SegmentCursor {
                 return Ok(false);
             }
             let start = self.next_block;
-            let (header, payload, verified) = block::open(&segment[start..], &self.identity, start as u64)?;
+            let (header, payload, verified) = match self.unchecked {
+                true => block::open_unchecked(&segment[start..])?,
+                false => block::open(&segment[start..], &self.identity, start as u64)?,
+            };
             self.next_block = start + HEADER_BYTES + payload.len();
             self.records_left = header.records;
             self.decompressed = header.codec != Codec::None;
@@ -138,6 +198,46 @@ impl SegmentCursor {
         }
     }
 
+    /// Calls `f` with the current record and all that follow, up to [`BATCH`] neighbours of one block at a time. Valid only
+    /// after [`advance`](Self::advance) has returned true.
+    #[inline]
+    pub fn for_each_batch<E: From<FormatError>>(
+        &mut self,
+        segment: &[u8],
+        places: &mut Places,
+        f: &mut impl FnMut(Batch<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        places.0[0] = Place { key: self.key, value: self.key + self.key_length, end: self.at };
+        let mut n = 1;
+        loop {
+            let source = if self.decompressed { &self.own[..] } else { segment };
+            let block = &source[..self.end];
+            let (mut at, mut left) = (self.at, self.records_left);
+            while at < block.len() {
+                let (key, key_length, value_length) = block::read_lengths(block, at)?;
+                if left == 0 {
+                    return Err(FormatError::Malformed("a block holds more records than its header declares").into());
+                }
+                left -= 1;
+                at = key + key_length + value_length;
+                if n == BATCH {
+                    f(Batch { block, places: &places.0 })?;
+                    n = 0;
+                }
+                places.0[n] = Place { key, value: key + key_length, end: at };
+                n += 1;
+            }
+            if n > 0 {
+                f(Batch { block, places: &places.0[..n] })?;
+                n = 0;
+            }
+            (self.at, self.records_left) = (self.end, left);
+            if !self.open_block(segment)? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Key and value of the current record. Valid only after [`advance`](Self::advance) has returned true.
     #[inline]
     pub fn record<'a>(&'a self, segment: &'a [u8]) -> (&'a [u8], &'a [u8]) {
@@ -149,14 +249,20 @@ impl SegmentCursor {
 /// The blocks of a segment; each is verified.
 #[derive(Debug)]
 pub struct BlockCursor {
-    identity: Identity,
+    /// None for a segment in the memory of the process that wrote it, without checksums.
+    identity: Option<Identity>,
     next: usize,
 }
 
 impl BlockCursor {
     /// A cursor before the first block of a segment that must belong to `identity`.
     pub fn new(identity: Identity) -> Self {
-        BlockCursor { identity, next: 0 }
+        BlockCursor { identity: Some(identity), next: 0 }
+    }
+
+    /// A cursor over a segment in the memory of the process that wrote it: its blocks are not verified.
+    pub fn unchecked() -> Self {
+        BlockCursor { identity: None, next: 0 }
     }
 
     /// The next block: its header, the range of its payload, and the state to verify it again. Every call must get the
@@ -165,7 +271,10 @@ impl BlockCursor {
         if self.next >= segment.len() {
             return Ok(None);
         }
-        let (header, payload, verified) = block::open(&segment[self.next..], &self.identity, self.next as u64)?;
+        let (header, payload, verified) = match &self.identity {
+            Some(identity) => block::open(&segment[self.next..], identity, self.next as u64)?,
+            None => block::open_unchecked(&segment[self.next..])?,
+        };
         let start = self.next + HEADER_BYTES;
         self.next = start + payload.len();
         Ok(Some((header, start..self.next, verified)))

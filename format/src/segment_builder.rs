@@ -18,9 +18,20 @@ pub struct Sealed {
     pub header: Header,
     bytes: Vec<u8>,
     length: usize,
+    /// Whether the header has a checksum.
+    is_checked: bool,
 }
 
 impl Sealed {
+    /// Adds the checksum that a block of an [unchecked](SegmentBuilder::unchecked) builder lacks. Must come before the block
+    /// leaves the memory of the process.
+    pub fn check(&mut self, identity: &Identity) {
+        if !std::mem::replace(&mut self.is_checked, true) {
+            let (head, payload) = self.bytes[..self.length].split_at_mut(HEADER_BYTES);
+            head.copy_from_slice(&self.header.seal(identity, &[payload]));
+        }
+    }
+
     /// The stored form of the block.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
@@ -33,7 +44,7 @@ impl Sealed {
 
     /// A copy in a buffer of exactly the block's length.
     pub fn to_exact(&self) -> Sealed {
-        Sealed { header: self.header, bytes: self.as_slice().to_vec(), length: self.length }
+        Sealed { bytes: self.as_slice().to_vec(), ..*self }
     }
 
     /// The buffer, for reuse.
@@ -58,6 +69,8 @@ pub struct SegmentBuilder {
     kept: Vec<u8>,
     /// Digest of the records in sealed blocks, independent of the cut into blocks.
     digest: RecordDigest,
+    /// Whether blocks get neither checksums nor digests.
+    unchecked: bool,
 }
 
 /// The first eight bytes, big-endian, padded with zeros: prefixes order as keys do.
@@ -108,6 +121,11 @@ impl SegmentBuilder {
         SegmentBuilder { digest: RecordDigest::new(any_order), ..SegmentBuilder::default() }
     }
 
+    /// The same builder, whose blocks have neither checksums nor digests: for readers in the same process.
+    pub fn unchecked(self, unchecked: bool) -> Self {
+        SegmentBuilder { unchecked, ..self }
+    }
+
     /// Bytes of memory of the buffer.
     #[inline]
     pub fn memory(&self) -> usize {
@@ -130,8 +148,22 @@ impl SegmentBuilder {
     /// Adds a record whose lengths have been checked against the limits.
     #[inline]
     pub fn push(&mut self, key: &[u8], value: &[u8]) {
-        let (lengths, n) = block::lengths(key.len(), value.len());
+        if (key.len() | value.len()) < 0x80 {
+            // Both lengths in one store, from a register. Two stores of a byte that are read back as one word would wait
+            // until every earlier store, also of other blocks, has reached the cache.
+            let lengths = (key.len() | value.len() << 8) as u16;
+            self.push_behind(&lengths.to_le_bytes(), key, value);
+        } else {
+            let (lengths, n) = block::lengths(key.len(), value.len());
+            self.push_behind(&lengths[..n], key, value);
+        }
+    }
+
+    /// Adds a record whose lengths are encoded as `lengths`.
+    #[inline(always)]
+    fn push_behind(&mut self, lengths: &[u8], key: &[u8], value: &[u8]) {
         let start = self.end.max(HEADER_BYTES);
+        let n = lengths.len();
         let end = start + n + key.len() + value.len();
         if end > self.bytes.len() {
             self.grow(end);
@@ -140,20 +172,18 @@ impl SegmentBuilder {
             self.watch(key, start + n);
         }
         let to = &mut self.bytes[start..end];
-        if n == 2 {
-            to[..2].copy_from_slice(&lengths[..2]);
-        } else {
-            to[..n].copy_from_slice(&lengths[..n]);
-        }
+        to[..n].copy_from_slice(lengths);
         copy(&mut to[n..n + key.len()], key);
         copy(&mut to[n + key.len()..], value);
         self.end = end;
         self.records += 1;
         // Many other builders get records before this one does again, more than the hardware prefetcher can track.
+        let next = self.bytes.as_ptr().wrapping_add(end);
         if end - start > LINE {
-            let next = self.bytes.as_ptr().wrapping_add(end);
-            prefetch::read(next.wrapping_add(LINE));
-            prefetch::read(next.wrapping_add(2 * LINE));
+            prefetch::write(next.wrapping_add(LINE));
+            prefetch::write(next.wrapping_add(2 * LINE));
+        } else if start / LINE != end / LINE {
+            prefetch::write(next.wrapping_add(LINE));
         }
     }
 
@@ -193,7 +223,9 @@ impl SegmentBuilder {
             self.kept.extend_from_slice(&self.bytes[self.last_at.0..self.last_at.1]);
         }
         let raw_length = (self.end - HEADER_BYTES) as u32;
-        self.digest.add_block(&self.bytes[HEADER_BYTES..self.end]);
+        if !self.unchecked {
+            self.digest.add_block(&self.bytes[HEADER_BYTES..self.end]);
+        }
         let mut header = Header {
             codec: Codec::None,
             raw_length,
@@ -212,9 +244,10 @@ impl SegmentBuilder {
             None => (std::mem::replace(&mut self.bytes, spare), self.end),
         };
         let (head, payload) = bytes[..length].split_at_mut(HEADER_BYTES);
-        head.copy_from_slice(&header.seal(identity, &[payload]));
+        let sealed = if self.unchecked { header.without_checksum() } else { header.seal(identity, &[payload]) };
+        head.copy_from_slice(&sealed);
         (self.end, self.records) = (0, 0);
-        Sealed { header, bytes, length }
+        Sealed { header, bytes, length, is_checked: !self.unchecked }
     }
 
     /// Header and lengths of a block that holds only this record; the caller writes key and value after them. For

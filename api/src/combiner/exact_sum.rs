@@ -98,21 +98,30 @@ impl Wide {
 }
 
 impl ExactSum {
+    /// The number in units of the window, if it fits.
+    #[inline(always)]
+    fn in_window(value: f64) -> Option<i128> {
+        let (mantissa, exponent) = split(value);
+        let shift = if mantissa == 0 { 0 } else { exponent + WINDOW_SCALE };
+        // 53 bits of mantissa, shifted by at most 73, use at most 126 bits. Infinities and NaN have the largest exponent.
+        (0..=WINDOW_BITS - 53).contains(&shift).then_some((mantissa as i128) << (shift & 127))
+    }
+
     /// Creates the sum of one number.
     #[inline]
     pub fn of(value: f64) -> Self {
+        match Self::in_window(value) {
+            Some(window) => ExactSum { window, wide: None, special: 0.0 },
+            None => Self::of_other(value),
+        }
+    }
+
+    /// The sum of one number that does not fit into the window.
+    fn of_other(value: f64) -> Self {
         if !value.is_finite() {
             return ExactSum { special: value, ..Self::default() };
         }
         let (mantissa, exponent) = split(value);
-        let shift = exponent + WINDOW_SCALE;
-        // 53 bits of mantissa, shifted by at most 73, use at most 126 bits.
-        if (0..=WINDOW_BITS - 53).contains(&shift) {
-            return ExactSum { window: (mantissa as i128) << shift, wide: None, special: 0.0 };
-        }
-        if mantissa == 0 {
-            return Self::default();
-        }
         let mut wide = Wide::new();
         wide.add(mantissa as i128, exponent);
         ExactSum { window: 0, wide: Some(wide), special: 0.0 }
@@ -125,6 +134,25 @@ impl ExactSum {
             Some(sum) if other.wide.is_none() && other.special == 0.0 => self.window = sum,
             _ => self.add_slow(other),
         }
+    }
+
+    /// Adds an encoded sum. The usual one, of a single number, does not go through memory.
+    #[inline(always)]
+    pub(crate) fn add_encoded(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        if let Ok(value) = bytes.try_into()
+            && let Some(addend) = Self::in_window(f64::from_le_bytes(value))
+            && let Some(sum) = self.window.checked_add(addend)
+        {
+            self.window = sum;
+            return Ok(());
+        }
+        self.add_encoded_slowly(bytes)
+    }
+
+    #[inline(never)]
+    fn add_encoded_slowly(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        self.add(Self::decode(bytes)?);
+        Ok(())
     }
 
     #[cold]

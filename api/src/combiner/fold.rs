@@ -50,6 +50,15 @@ pub trait Combiner<V: Datum>: Send + Sync + 'static {
     fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
         self.encode(&self.create(value), out)
     }
+    /// Merges an encoded accumulator of the same key into `into`. Override it where that is cheaper than decoding first.
+    ///
+    /// # Errors
+    /// The bytes are not an encoding of an accumulator.
+    #[inline(always)]
+    fn merge_encoded(&self, into: &mut Self::Acc, bytes: &[u8]) -> Result<(), DecodeError> {
+        self.merge(into, self.decode(bytes)?);
+        Ok(())
+    }
     /// The memory that the accumulator holds outside of itself, in bytes. The engine uses it to bound memory.
     fn heap_bytes(&self, _: &Self::Acc) -> usize {
         0

@@ -56,6 +56,15 @@ pub trait Number: Datum {
     fn encode_value(value: Self::Ref<'_>, out: &mut Vec<u8>) {
         Self::encode_total(&Self::total(value), out)
     }
+    /// Adds an encoded accumulator to `into`.
+    ///
+    /// # Errors
+    /// The bytes are not an encoding of an accumulator.
+    #[inline(always)]
+    fn add_encoded(into: &mut Self::Total, bytes: &[u8]) -> Result<(), DecodeError> {
+        Self::add(into, Self::decode_total(bytes)?);
+        Ok(())
+    }
     /// The memory outside of the accumulator, in bytes.
     #[inline]
     fn heap_bytes(_: &Self::Total) -> usize {
@@ -155,6 +164,8 @@ macro_rules! floats {
             fn decode_total(bytes: &[u8]) -> Result<ExactSum, DecodeError> { ExactSum::decode(bytes) }
             #[inline]
             fn encode_value(value: $t, out: &mut Vec<u8>) { ExactSum::encode_one(value as f64, out) }
+            #[inline(always)]
+            fn add_encoded(into: &mut ExactSum, bytes: &[u8]) -> Result<(), DecodeError> { into.add_encoded(bytes) }
             #[inline]
             fn heap_bytes(total: &ExactSum) -> usize { total.heap_bytes() }
         }
@@ -187,6 +198,10 @@ impl<V: Number> Combiner<V> for Sum {
     #[inline]
     fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
         V::encode_value(value, out)
+    }
+    #[inline(always)]
+    fn merge_encoded(&self, into: &mut V::Total, bytes: &[u8]) -> Result<(), DecodeError> {
+        V::add_encoded(into, bytes)
     }
     #[inline]
     fn heap_bytes(&self, acc: &V::Total) -> usize {

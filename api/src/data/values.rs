@@ -58,7 +58,11 @@ impl Group<'_> {
     #[inline]
     pub(crate) fn holds(self, key: &[u8]) -> bool {
         match self {
-            Group::Key(k) => k == key,
+            // Most keys are numbers; a comparison of any length would be a call.
+            Group::Key(k) => match (k.first_chunk::<8>(), key.first_chunk::<8>()) {
+                (Some(a), Some(b)) if k.len() == 8 && key.len() == 8 => a == b,
+                _ => k == key,
+            },
             Group::Prefix(p) => key.starts_with(p),
         }
     }

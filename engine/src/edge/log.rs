@@ -28,6 +28,8 @@ const SPOOLED_MAX: u64 = 1 << 20;
 /// Blocks with their partitions.
 pub(super) struct BlockLog {
     folder: PathBuf,
+    /// Of the blocks, but for their partition.
+    identity: Identity,
     blocks: Vec<(u32, Sealed)>,
     /// Bytes of memory of `blocks`.
     bytes: usize,
@@ -58,9 +60,18 @@ struct Spilled {
 impl BlockLog {
     /// Creates a log without blocks. `open_bytes` are reserved for open blocks; blocks that the claim does not cover
     /// are written to a file in `folder`.
-    pub(super) fn new(folder: &Path, mut claim: Claim, open_bytes: usize) -> Self {
+    pub(super) fn new(folder: &Path, identity: Identity, mut claim: Claim, open_bytes: usize) -> Self {
         claim.force(open_bytes);
-        BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, claim, open_bytes, spill: None, runs: 0 }
+        BlockLog {
+            folder: folder.to_path_buf(),
+            identity,
+            blocks: Vec::new(),
+            bytes: 0,
+            claim,
+            open_bytes,
+            spill: None,
+            runs: 0,
+        }
     }
 
     /// Returns whether no block was added.
@@ -124,10 +135,19 @@ impl BlockLog {
         self.spill.as_mut().ok_or_else(|| EngineError::Decode("a spill was just opened".to_string()))
     }
 
+    /// Adds the checksums that blocks lack, before they leave memory.
+    fn check_all(&mut self) {
+        let BlockLog { identity, blocks, .. } = self;
+        blocks
+            .iter_mut()
+            .for_each(|(partition, sealed)| sealed.check(&Identity { partition: *partition, ..*identity }));
+    }
+
     fn spill(&mut self) -> Result<()> {
         if self.blocks.is_empty() {
             return Ok(());
         }
+        self.check_all();
         let blocks = std::mem::take(&mut self.blocks);
         self.runs += 1;
         self.bytes = 0;
@@ -207,6 +227,7 @@ impl BlockLog {
     /// Writes all blocks into a shuffle file, partition by partition, and within each in order of completion. The log
     /// is empty then, and may take blocks of later partitions.
     pub(super) fn write(&mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
+        self.check_all();
         let order = self.order();
         let spill = self.spill.take();
         let spilled = spill.as_ref().map_or(&[][..], |s| &s.blocks);

@@ -43,6 +43,12 @@ fn buffer_bytes(count: usize, floor: usize) -> usize {
     if buffer > RAW_TARGET { buffer } else { 1 << buffer.ilog2() }
 }
 
+/// A builder of blocks. Those that stay in memory need no checksum, and no digest, because nothing is compared in a process
+/// whose tasks do not run again.
+fn builder(spec: &EdgeSpec) -> SegmentBuilder {
+    SegmentBuilder::new(spec.any_order).unchecked(spec.in_memory_outputs.is_some())
+}
+
 impl PlainEdge {
     /// Creates an edge without pairs. Files are created when they are needed.
     pub fn new(spec: EdgeSpec) -> Self {
@@ -66,12 +72,12 @@ impl PlainEdge {
     fn with(spec: EdgeSpec, first: u32, count: usize, claim: Claim, reserved: usize) -> Self {
         let buffer = buffer_bytes(count, claim.floor());
         let block_bytes = buffer - HEADER_BYTES;
-        let log = BlockLog::new(&spec.folder, claim, count * buffer + reserved);
+        let log = BlockLog::new(&spec.folder, spec.identity, claim, count * buffer + reserved);
         PlainEdge {
             router: Router::new(spec.partitioning.clone()),
             compressor: Compressor::new(spec.codec),
             first,
-            builders: (0..count).map(|_| SegmentBuilder::new(spec.any_order)).collect(),
+            builders: (0..count).map(|_| builder(&spec)).collect(),
             two_level: None,
             block_bytes,
             log,

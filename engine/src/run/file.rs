@@ -16,6 +16,7 @@ use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::Codec;
 use windrow_format::private;
 use windrow_format::quota::Charged;
+use windrow_format::segment::{Batch, Places};
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
 
 /// A run that is being written, with its path for errors.
@@ -57,6 +58,11 @@ impl MappedCursor {
         identity: Identity,
     ) -> Result<Self, FormatError> {
         Self::over(file, offset, length, SegmentCursor::new(identity), None)
+    }
+
+    /// A cursor over bytes in the memory of this process, which wrote them without checksums.
+    pub(crate) fn unchecked(file: Arc<MappedFile>, offset: u64, length: u64) -> Result<Self, FormatError> {
+        Self::over(file, offset, length, SegmentCursor::unchecked(), None)
     }
 
     /// A cursor over a file that other processes can change: every block is verified again after its use. For the last
@@ -112,6 +118,16 @@ impl MappedCursor {
         f: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.cursor.for_each(&self.file[self.start..self.end], f)
+    }
+
+    /// Calls `f` with the current record and all that follow, some neighbours at a time.
+    #[inline]
+    pub(crate) fn for_each_batch<E: From<FormatError>>(
+        &mut self,
+        places: &mut Places,
+        f: &mut impl FnMut(Batch<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.cursor.for_each_batch(&self.file[self.start..self.end], places, f)
     }
 }
 

@@ -52,7 +52,7 @@ macro_rules! scalar { ($($t:ty),*) => {$(
         fn decode_list<'a>(reader: &mut Reader<'a>) -> Result<&'a [$t], DecodeError> {
             // The encoding of a number is as long as the number in memory.
             let step = 1 + size_of::<$t>();
-            let count = reader.left().iter().step_by(step).take_while(|tag| **tag == 1).count();
+            let count = reader.left().chunks_exact(step).take_while(|element| element[0] == 1).count();
             let bytes = reader.take(count * step, "list")?;
             match reader.take(1, "list")?[0] {
                 0 => {}

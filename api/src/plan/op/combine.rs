@@ -83,9 +83,13 @@ impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
     fn encode(&self, acc: &C::Acc, out: &mut Vec<u8>) {
         self.combiner.encode(acc, out)
     }
-    #[inline]
+    #[inline(always)]
     fn decode(&self, bytes: &[u8]) -> Result<C::Acc, EngineError> {
         self.combiner.decode(bytes).map_err(undecodable_there)
+    }
+    #[inline(always)]
+    fn merge_encoded(&self, into: &mut C::Acc, bytes: &[u8]) -> Result<(), EngineError> {
+        self.combiner.merge_encoded(into, bytes).map_err(undecodable_there)
     }
     #[inline]
     fn heap_bytes(&self, acc: &C::Acc) -> usize {
@@ -151,12 +155,12 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         let mut folder = Folder::new(fold, cx.folder, &cx.share, keys)?;
         let mut read = 0u64;
         let pairs = concat(cx, 0)?;
-        // No key is named, because pairs are buffered: the pair that is merged may be another than the pair that was
+        // No key is named, because pairs are read ahead: the pair that is merged may be another than the pair that was
         // read.
         let folded = cx.in_op(&self.op, || {
-            pairs.for_each(&|| cx.alive(), |key, value| {
-                read += 1;
-                folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?)
+            pairs.for_each_batch(&|| cx.alive(), |batch| {
+                read += batch.len() as u64;
+                folder.push_batch(batch)
             })
         });
         folded.map_err(|e| cx.input_error(0, e))?;

@@ -67,7 +67,13 @@ impl TwoLevel {
     pub(super) fn new(spec: &EdgeSpec, partitions: usize, claim: Claim) -> TwoLevel {
         let shift = partitions.ilog2().div_ceil(2).min(LARGE.ilog2());
         let groups = partitions.div_ceil(1 << shift);
-        let spec = EdgeSpec { partitioning: Partitioning::Fixed(0), any_order: false, ..spec.clone() };
+        // Its blocks are read back by their identity.
+        let spec = EdgeSpec {
+            partitioning: Partitioning::Fixed(0),
+            any_order: false,
+            in_memory_outputs: None,
+            ..spec.clone()
+        };
         TwoLevel { coarse: PlainEdge::with(spec, 0, groups, claim, 0), partitions, shift, key: Vec::new() }
     }
 
