@@ -2,6 +2,7 @@
 
 pub(crate) mod broadcast;
 pub(crate) mod build;
+pub(crate) mod captured;
 pub(crate) mod chain;
 pub(crate) mod counter;
 pub(crate) mod demand;

@@ -17,3 +17,5 @@ mod show_plan;
 mod supervise;
 pub(crate) mod task_run;
 mod threads;
+pub(crate) mod under_test;
+pub(crate) mod windrow_program;

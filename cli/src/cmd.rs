@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod coordinator;
 pub(crate) mod data;
+mod die_with;
 pub(crate) mod job;
 pub(crate) mod new;
 pub(crate) mod orphans;

@@ -1,10 +1,13 @@
 //! Builds the plan of a job from its parameters.
 
 use crate::error::{Error, Result};
+use crate::plan::captured::Captured;
 use crate::plan::flow::{Built, Flow};
 use crate::plan::job::AnyJob;
 use crate::run::panics::panic_message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
 use windrow_model::Code;
 
 /// Builds the plan of a job that is submitted from here, in the current folder.
@@ -17,6 +20,15 @@ pub(crate) fn build(job: &dyn AnyJob, overwrite: bool) -> Result<Built> {
     // A parameter that is not sent (`serde(skip)`) has its default in executors, so it has it here too.
     let elsewhere = job.elsewhere();
     plan(elsewhere.as_deref().unwrap_or(job), Flow::new(base, overwrite, None))
+}
+
+/// Builds the plan of a job under test, whose relative paths begin at `base`, and whose sinks keep their records.
+///
+/// # Errors
+/// As for [`build`].
+pub(crate) fn build_under_test(job: &dyn AnyJob, base: &Path, captured: &Arc<Captured>) -> Result<Built> {
+    let elsewhere = job.elsewhere();
+    plan(elsewhere.as_deref().unwrap_or(job), Flow::captured(base.to_path_buf(), captured.clone()))
 }
 
 /// Builds the job's plan. A panic in its code is an error like any other.

@@ -164,9 +164,5 @@ fn user_error_in_step(op: &OpInTask<'_, '_>, e: crate::error::Error) {
 
 #[cold]
 pub(crate) fn user_error(cx: &TaskCx<'_>, op: &Op, e: crate::error::Error) {
-    let mut failure = e.into_failure();
-    if failure.place.is_none() {
-        failure.place = cx.place();
-    }
-    cx.fail_in(op, failure)
+    cx.fail_in(op, cx.placed(e))
 }

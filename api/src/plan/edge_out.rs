@@ -2,7 +2,7 @@
 
 use crate::data::datum::{Datum, Key};
 use crate::data::emitter::Push;
-use crate::plan::chain::Branch;
+use crate::plan::chain::{Branch, Chain};
 use crate::plan::demand::{Demand, Shuffled};
 use crate::plan::records::{Pairs, Records};
 use crate::task::context::TaskCx;
@@ -70,7 +70,7 @@ pub(crate) fn partitioning(cx: &TaskCx<'_>, partitioner: Partitioner, partitions
 /// Runs a chain into the edge that is output `output` of the task.
 pub(crate) fn run_into_edge<R: Datum, W>(
     cx: &TaskCx<'_>,
-    chain: &dyn crate::plan::chain::Chain<R>,
+    chain: &dyn Chain<R>,
     output: usize,
     partitioning: impl FnOnce(u32) -> Partitioning,
     write: &W,
@@ -97,18 +97,30 @@ pub(crate) fn edge_stages<R: Datum, W>(
 where
     W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError> + Send + Sync + 'static,
 {
-    let write = Arc::new(write);
+    edge_stages_by(records, op, at, layout, move |cx, chain, partitioner| {
+        run_into_edge(cx, chain, 0, |n| self::partitioning(cx, partitioner, n), &write)
+    })
+}
+
+/// The same, with the function that runs a chain into the edge of a task.
+pub(crate) fn edge_stages_by<R: Datum>(
+    records: &Records<R>,
+    op: &str,
+    at: &Location<'_>,
+    layout: impl Fn(&Branch<R>) -> Layout,
+    run: impl Fn(&TaskCx<'_>, &dyn Chain<R>, Partitioner) -> TaskResult<Written> + Send + Sync + 'static,
+) -> Shuffled {
+    let run = Arc::new(run);
     let demand = Demand::new(records.branches.iter().flat_map(|b| b.demands.clone()).collect());
     let add = |branch: &Branch<R>| {
         let Layout { partitions, partitioner, order } = layout(branch);
-        let (chain, write, demand) = (branch.chain.clone(), write.clone(), demand.clone());
+        let (chain, run, demand) = (branch.chain.clone(), run.clone(), demand.clone());
         let output = Output::Edge { partitions, partitioner, order, combined: false };
         let stage = records.flow.add_stage(branch, op, at, vec![], vec![output], move |cx| {
-            let by = |n| self::partitioning(cx, partitioner, n);
             if !demand.is_ordered() {
                 cx.take_any_order();
             }
-            Ok(vec![run_into_edge(cx, &*chain, 0, by, &*write)?])
+            Ok(vec![run(cx, &*chain, partitioner)?])
         });
         Port { stage, output: 0 }
     };
@@ -173,7 +185,7 @@ pub(crate) fn reading<R: Datum>(
     label: &str,
     direct: bool,
     demands: Vec<Arc<Demand>>,
-    chain: Arc<dyn crate::plan::chain::Chain<R>>,
+    chain: Arc<dyn Chain<R>>,
 ) -> Branch<R> {
     Branch {
         direct: direct.then(|| ports.concat()),

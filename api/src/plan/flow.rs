@@ -4,6 +4,7 @@ use crate::data::datum::Datum;
 use crate::data::wire::Forms;
 use crate::error::{Error, Result};
 use crate::plan::broadcast::{BROADCASTS_MAX, Bound};
+use crate::plan::captured::{Capture, Captured};
 use crate::plan::chain::Branch;
 use crate::plan::counter::Counter;
 use crate::plan::demand::Shuffled;
@@ -55,6 +56,8 @@ pub(crate) struct Draft {
     /// Base folder of relative paths.
     base: PathBuf,
     overwrite: bool,
+    /// Where the records of sinks are kept, in a run under test.
+    captured: Option<Arc<Captured>>,
 }
 
 /// A finished plan with the functions of its stages.
@@ -78,6 +81,16 @@ pub(crate) fn place(at: &Location<'_>) -> String {
 impl Flow {
     pub(crate) fn new(base: PathBuf, overwrite: bool, given_sides: Option<Vec<PathBuf>>) -> Self {
         Flow(Rc::new(Draft { base, overwrite, given_sides, ..Draft::default() }))
+    }
+
+    /// The flow of a run under test, whose sinks keep their records.
+    pub(crate) fn captured(base: PathBuf, captured: Arc<Captured>) -> Self {
+        Flow(Rc::new(Draft { base, overwrite: true, captured: Some(captured), ..Draft::default() }))
+    }
+
+    /// Where the records of a sink with this path are kept; none unless the run is under test.
+    pub(crate) fn capture<R: Datum>(&self, path: &str) -> Option<Capture> {
+        Some(self.0.captured.as_ref()?.begin::<R>(self.absolute(path)))
     }
 
     /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions. Calls with

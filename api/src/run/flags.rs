@@ -6,26 +6,28 @@ use std::path::PathBuf;
 use windrow_model::{ByteSize, JobOptions, Partitions};
 
 /// Machine- or human-readable output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// For people.
+    #[default]
     Table,
     /// One JSON document on stdout.
     Json,
 }
 
 /// The treatment of compressed text inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputCompression {
     /// gzip, zstd and bzip2 are decompressed, by magic bytes or suffix; other formats are refused
+    #[default]
     Auto,
     /// Inputs are read as they are stored
     None,
 }
 
 /// Flags of every job binary.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Windrow")]
 pub struct RunFlags {
     /// Run on a cluster: its coordinator's URL, or `auto` for the latest one started by this user [default: in this process]

@@ -5,17 +5,14 @@
 
 use crate::error::{Error, Result};
 use crate::run::flags::{OutputFormat, RunFlags};
+use crate::run::windrow_program;
 use std::convert::Infallible;
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use windrow_model::{Code, Escape};
-
-const PROGRAM: &str = "windrow";
 
 /// The latest coordinator that this user started.
 const LATEST: &str = "auto";
@@ -42,7 +39,7 @@ pub(crate) fn to_submit(
     let own = std::env::current_exe()
         .map_err(|e| Error::new(Code::IoError, format!("cannot find the file of this program: {e}")))?;
     let searched = std::env::var_os("PATH").unwrap_or_default();
-    let Some(program) = find(&own, &searched) else {
+    let Some(program) = windrow_program::find(&own, &searched) else {
         let message = "--cluster: this program is built without the feature `client` of windrow, and there is no program \
                        `windrow` beside it or on PATH that could submit it";
         return Err(Error::new(Code::NoClient, message));
@@ -50,7 +47,7 @@ pub(crate) fn to_submit(
     let rest = without_submits_own(args);
     if !is_same(&rest) {
         let message = format!(
-            "--cluster: the job's own arguments cannot be separated from Windrow's; run `{PROGRAM} submit {} -- ARGUMENTS`",
+            "--cluster: the job's own arguments cannot be separated from Windrow's; run `windrow submit {} -- ARGUMENTS`",
             own.escaped()
         );
         return Err(Error::new(Code::BadRequest, message));
@@ -75,21 +72,6 @@ pub(crate) fn to_submit(
     command.arg(&own).arg("--").args(rest.iter().skip(1));
     let error = command.exec();
     Err(Error::new(Code::ExecFailed, format!("cannot start {}: {error}", program.escaped())))
-}
-
-/// The program `windrow` in the folder of this one, else in the first folder of `path` that has it. Never this program itself,
-/// which may have the same name.
-fn find(own: &Path, path: &OsStr) -> Option<PathBuf> {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    let this = identity(own);
-    let listed = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-    let folders = own.parent().map(Path::to_path_buf).into_iter().chain(listed);
-    let mut candidates = folders.map(|folder| folder.join(PROGRAM));
-    candidates.find(|candidate| is_executable(candidate) && identity(candidate) != this)
-}
-
-fn is_executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// The arguments without flags that `submit` takes itself. Behind `--` there are no flags.
@@ -134,29 +116,5 @@ mod tests {
         assert_eq!(kept("job --format json --clusters 3 in"), "job --clusters 3 in");
         assert_eq!(kept("job --cluster auto -- --cluster -o"), "job -- --cluster -o");
         assert_eq!(kept("job in --cluster"), "job in");
-    }
-
-    #[test]
-    fn windrow_beside_the_binary_comes_before_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let make = |name: &str, mode: u32| {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            path
-        };
-        let own = make("bin/job", 0o755);
-        let path = std::env::join_paths([folder.path().join("a"), folder.path().join("b")]).unwrap();
-        assert_eq!(find(&own, &path), None);
-        make("a/windrow", 0o644);
-        fs::create_dir_all(folder.path().join("bin/windrow")).unwrap();
-        let on_path = make("b/windrow", 0o755);
-        assert_eq!(find(&own, &path), Some(on_path.clone()), "neither a file without the right nor a folder");
-        fs::remove_dir(folder.path().join("bin/windrow")).unwrap();
-        let beside = make("bin/windrow", 0o755);
-        assert_eq!(find(&own, &path), Some(beside.clone()));
-        assert_eq!(find(&beside, &path), Some(on_path), "a job of that name does not start itself");
-        assert_eq!(find(&own, OsStr::new("relative:")), Some(beside));
     }
 }

@@ -14,6 +14,7 @@ use crate::run::flags::{OutputFormat, RunFlags};
 use crate::run::local::{self, LocalOptions};
 use crate::run::show_plan::explain;
 use crate::run::task_run::StageTable;
+use crate::run::under_test::UnderTest;
 #[cfg(not(feature = "client"))]
 use no_client::Remote;
 #[cfg(feature = "client")]
@@ -50,6 +51,8 @@ pub struct Session {
     reported: Cell<bool>,
     /// The latest status of each job that has begun.
     statuses: RefCell<Vec<JobStatus>>,
+    /// Set if the jobs run in the process of a test.
+    under_test: Option<UnderTest>,
 }
 
 /// Panic payload that ends an explaining driver at its first job, because it cannot go on without a result.
@@ -63,7 +66,23 @@ impl Session {
             None => None,
             Some(url) => Some(Remote::connect(url, &flags)?),
         };
-        Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false), statuses: RefCell::default() })
+        Ok(Session { cluster, ..Session::new(name, flags) })
+    }
+
+    /// A session whose jobs run in the process of a test.
+    pub(crate) fn under_test(under_test: UnderTest) -> Session {
+        Session { under_test: Some(under_test), ..Session::new("test", RunFlags::default()) }
+    }
+
+    fn new(name: &str, flags: RunFlags) -> Session {
+        Session {
+            name: name.to_string(),
+            flags,
+            cluster: None,
+            reported: Cell::new(false),
+            statuses: RefCell::default(),
+            under_test: None,
+        }
     }
 
     /// Runs a job to its end and returns its collected results. Progress goes to stderr. With `--explain` the plan is
@@ -76,6 +95,9 @@ impl Session {
     }
 
     pub(crate) fn run_any(&self, job: &dyn AnyJob) -> Result<Finished> {
+        if let Some(under_test) = &self.under_test {
+            return under_test.run(job);
+        }
         if self.flags.explain {
             explain(&build(job, self.flags.overwrite)?, self.flags.format)?;
             // Skips the driver's error handling, but runs its destructors.
@@ -107,6 +129,10 @@ impl Session {
     /// # Errors
     /// The output exists, and `--overwrite` was not given or would not replace it.
     pub fn check_output(&self, path: &str) -> Result<()> {
+        if self.under_test.is_some() {
+            // A job under test replaces what is there.
+            return Ok(());
+        }
         let location = Location::of(path);
         if self.flags.explain || location.dataset().is_some() {
             return Ok(());

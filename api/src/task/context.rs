@@ -1,6 +1,7 @@
 //! The context of a running task: its inputs as local files, its folder, its memory, and its position.
 
 use crate::data::datum::Datum;
+use crate::error::Error;
 use crate::task::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passed, guarded};
 use crate::task::env::TaskEnv;
 use crate::task::failure::{TaskError, TaskResult};
@@ -122,11 +123,23 @@ impl<'t> TaskCx<'t> {
         self.noting(op, f)
     }
 
-    /// Records the first error of user code, of which operation it is, and its record.
+    /// Records the first error of user code, of which operation it is, and the record that it works on. The failure names the
+    /// record of a file that the task is at.
     #[cold]
-    pub(crate) fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: impl Into<TaskError>) {
-        self.fail_in(op, e);
+    #[inline(never)]
+    pub(crate) fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: Error) {
+        self.fail_in(op, self.placed(e));
         culprit::change(&self.failed, AtRecord::<R>(&r));
+    }
+
+    /// The failure of an error of user code, with the record of a file that the task is at unless it names one.
+    #[cold]
+    pub(crate) fn placed(&self, e: Error) -> Failure {
+        let mut failure = e.into_failure();
+        if failure.place.is_none() {
+            failure.place = self.place();
+        }
+        failure
     }
 
     /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.

@@ -191,4 +191,7 @@ pub(crate) struct Up {
     /// Address of the coordinator, on loopback; port 0 picks one [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Stop with this process, whose thread must be the one that has started it
+    #[arg(long, hide = true, value_name = "PID")]
+    pub die_with: Option<i32>,
 }

@@ -7,6 +7,7 @@ mod restarts;
 mod workers;
 
 use super::coordinator::{Plan, Ready, serve};
+use super::die_with::die_with;
 use super::worker::{cores, half_of_memory};
 use crate::args::Up;
 use crate::exit::Exit;
@@ -14,6 +15,7 @@ use crate::output;
 use crate::settings::Settings;
 use crate::signals::Stop;
 use folder::Folder;
+use rustix::process::Signal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
@@ -27,6 +29,10 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs the cluster until SIGINT or SIGTERM.
 pub(crate) async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
+    if let Some(parent) = args.die_with {
+        // A clean stop: it removes the folder.
+        die_with(parent, Signal::TERM)?;
+    }
     let section = settings.up;
     let workers = args.workers.or(section.workers.map(|n| n.0)).unwrap_or(1);
     let share = Share {

@@ -5,12 +5,13 @@ mod config;
 pub(crate) use config::{cores, half_of_memory};
 
 use super::connect;
+use super::die_with::die_with;
 use crate::args::{WorkerRun, WorkerVerb};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::Settings;
 use crate::signals::Stop;
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::Signal;
 use tokio::net::TcpListener;
 use windrow_model::{Code, Failure};
 
@@ -33,7 +34,7 @@ pub(crate) async fn manage(verb: WorkerVerb, settings: Settings, format: Format)
 /// Runs a worker until SIGINT or SIGTERM, or until its coordinator refuses it.
 pub(crate) async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     if let Some(parent) = args.die_with {
-        die_with(parent)?;
+        die_with(parent, Signal::KILL)?;
     }
     let (listen, config) = config::config(args, settings)?;
     if !config.insecure {
@@ -64,14 +65,4 @@ pub(crate) async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Fai
     };
     windrow_worker::run(config, listener, shutdown, registered).await?;
     failed.map_or(Ok(Exit::Done), Err)
-}
-
-/// Makes the kernel kill this process when its parent dies, and checks that the parent is still alive.
-fn die_with(parent: i32) -> Result<(), Failure> {
-    let set = set_parent_process_death_signal(Some(Signal::KILL));
-    set.map_err(|e| Failure::new(Code::IoError, format!("cannot be tied to process {parent}: {e}")))?;
-    match getppid().map(|pid| pid.as_raw_nonzero().get()) {
-        Some(pid) if pid == parent => Ok(()),
-        _ => Err(Failure::new(Code::Interrupted, format!("process {parent}, which started this worker, is gone"))),
-    }
 }
