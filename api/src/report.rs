@@ -145,7 +145,7 @@ impl Report {
                 }
                 _ => text::progress(stage, pace),
             };
-            bars::line(&format!("{label:width$}"), stage.tasks.done, stage.tasks.total, &text)
+            bars::line(&format!("{label:width$}"), text::permille(stage), 1_000, &text)
         });
         let lines: Vec<String> = lines.collect();
         self.bars.draw(&lines, bars::rows(), &mut *self.out);

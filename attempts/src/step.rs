@@ -81,7 +81,13 @@ impl Attempts {
             }
             Event::JobDropped(job) => self.drop_job(job, false, &mut out),
             Event::Kept(id, report) => {
-                let task = Task { attempt: id, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: 0 };
+                let task = Task {
+                    attempt: id,
+                    inputs: Vec::new(),
+                    outputs: Vec::new(),
+                    job_input_bytes: 0,
+                    skip_keys: Vec::new(),
+                };
                 let (task, report) = (Box::new(task), Some(report));
                 let kept = Attempt { task, state: State::Done, ticket: None, report };
                 self.attempts.insert(id, kept);

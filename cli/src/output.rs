@@ -214,6 +214,7 @@ mod tests {
                 bytes_done: 1 << 20,
                 bytes_total: 1 << 30,
                 bytes_running: 0,
+                records: 0,
             }],
             tasks,
             attempts: 9,

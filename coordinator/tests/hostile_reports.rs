@@ -25,7 +25,13 @@ fn lies(attempt: AttemptId) -> Vec<Say> {
     let named = Some(v1::AttemptId::from(attempt));
     let lost =
         v1::OutputRef { worker: Some(WorkerId::from_bytes([9; 16]).into()), attempt: named.clone(), output: u32::MAX };
-    let progress = v1::AttemptProgress { attempt: named.clone(), permille: u32::MAX, mark: u64::MAX, waits: true };
+    let progress = v1::AttemptProgress {
+        attempt: named.clone(),
+        permille: u32::MAX,
+        mark: u64::MAX,
+        waits: true,
+        records: u64::MAX,
+    };
     vec![
         Say::Beat(v1::Beat { progress: vec![progress; 100], ..Default::default() }),
         Say::Done(v1::AttemptDone { attempt: named.clone(), report: Some(v1::TaskReport::default()) }),

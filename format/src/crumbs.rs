@@ -7,8 +7,13 @@
 //!
 //! ```text
 //! page 0: magic, crash (0, or signal << 32 | slot + 1; signal 0 is an exit), ended
-//! then SLOTS slots of SLOT_WORDS words: active, offset, length of the file, steps, attempt (6 words), length of the path, path
+//! then SLOTS slots of SLOT_WORDS words: active, offset, length of the file, steps, attempt (6 words), length of the path, path,
+//!      and in the last two words the number of records that were read, and of all records (0: unknown)
 //! ```
+//!
+//! No path reaches the last two words: the system opens no path of that length.
+
+mod progress;
 
 use rustix::fs::MemfdFlags;
 use std::ffi::OsString;
@@ -44,7 +49,9 @@ const ATTEMPT: usize = 4;
 const ATTEMPT_WORDS: usize = 6;
 const PATH_LENGTH: usize = ATTEMPT + ATTEMPT_WORDS;
 const PATH: usize = PATH_LENGTH + 1;
-const PATH_MAX: usize = (SLOT_WORDS - PATH) * 8;
+const RECORDS: usize = SLOT_WORDS - 2;
+const RECORDS_ALL: usize = SLOT_WORDS - 1;
+const PATH_MAX: usize = (RECORDS - PATH) * 8;
 
 /// Creates a region that a parent shares with an executor: memory with a file descriptor.
 ///
@@ -103,6 +110,8 @@ impl Slot<'_> {
     pub fn begin(&self, attempt: &AttemptId) {
         self.set(OFFSET, NOWHERE);
         self.set(PATH_LENGTH, 0);
+        self.set(RECORDS, 0);
+        self.set(RECORDS_ALL, 0);
         for (i, word) in attempt_words(attempt).into_iter().enumerate() {
             self.set(ATTEMPT + i, word);
         }
@@ -151,6 +160,29 @@ impl Slot<'_> {
     pub fn step(&self) {
         // This thread is the only writer of the word.
         self.set(STEPS, self.0[STEPS].load(Ordering::Relaxed).wrapping_add(1));
+    }
+
+    /// Records how many records of other tasks the attempt reads in all.
+    pub fn reads(&self, records: u64) {
+        self.set(RECORDS_ALL, records);
+    }
+
+    /// Records how many records the attempt has read.
+    #[inline]
+    pub fn has_read(&self, records: u64) {
+        self.set(RECORDS, records);
+    }
+
+    /// Records that the attempt has read one more record.
+    #[inline]
+    pub fn has_read_one(&self) {
+        // This thread is the only writer of the word.
+        self.has_read(self.0[RECORDS].load(Ordering::Relaxed).wrapping_add(1));
+    }
+
+    /// The position of the thread, if it is active.
+    pub fn now(&self) -> Option<Now> {
+        self.is_active().then(|| now(|i| self.0[i].load(Ordering::Relaxed)))
     }
 
     /// Records that the thread processes no record.
@@ -210,6 +242,21 @@ pub struct Now {
     pub mark: (u64, u64),
     /// The current record, if the thread is at one.
     pub place: Option<Place>,
+    /// Records that the attempt has read.
+    pub records: u64,
+    /// Records of other tasks that it reads in all; 0 if it reads files.
+    pub records_all: u64,
+}
+
+/// Parses the words of an active slot.
+fn now(word: impl Fn(usize) -> u64) -> Now {
+    Now {
+        attempt: attempt_of(std::array::from_fn(|i| word(ATTEMPT + i))),
+        mark: (word(OFFSET), word(STEPS).wrapping_add(word(RECORDS))),
+        place: place(&word),
+        records: word(RECORDS),
+        records_all: word(RECORDS_ALL),
+    }
 }
 
 /// The positions of the active threads of a live process. A slot that is being written may mix old and new values.
@@ -234,9 +281,7 @@ pub fn read_now(region: &File) -> io::Result<Vec<Now>> {
         }
         let mut whole = vec![0; SLOT_WORDS * 8];
         region.read_exact_at(&mut whole, start)?;
-        let word = |i: usize| words(&whole, i);
-        let attempt = attempt_of(std::array::from_fn(|i| word(ATTEMPT + i)));
-        found.push(Now { attempt, mark: (word(OFFSET), word(STEPS)), place: place(word) });
+        found.push(now(|i: usize| words(&whole, i)));
     }
     Ok(found)
 }

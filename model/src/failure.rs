@@ -3,7 +3,7 @@
 use crate::chunk::SkippedRecord;
 use crate::code::Code;
 use crate::escape::Escape;
-use crate::ids::TaskId;
+use crate::ids::{Digest, TaskId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -20,15 +20,36 @@ pub struct RecordPlace {
     pub excerpt: String,
 }
 
+/// The key that a task was working on when it failed, or the record if it has none. Of tasks that read records of other tasks: there
+/// it has no place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPlace {
+    /// Digest of its encoding.
+    pub digest: Digest,
+    /// The key in printable form, cut to a bound.
+    pub shown: String,
+}
+
+impl KeyPlace {
+    /// Its position among the bad records of a task. No chunk has that many ranges.
+    pub fn record(&self) -> SkippedRecord {
+        let [a, b, c, d, e, f, g, h, ..] = self.digest.0;
+        SkippedRecord { range: u32::MAX, offset: u64::from_be_bytes([a, b, c, d, e, f, g, h]) }
+    }
+}
+
 /// A record that made its task fail and was set aside: the job continued without it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRecord {
     /// The task whose input it was.
     pub task: TaskId,
-    /// Position of the record in the task's chunk.
+    /// Position of the record in the task's chunk; see [`KeyPlace::record`] for a key.
     pub record: SkippedRecord,
-    /// Position of the record in its file.
+    /// Position of the record in its file. Without a file for a key.
     pub place: RecordPlace,
+    /// The key whose records were set aside, if the task reads no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyPlace>,
     /// Code of the failure.
     pub code: Code,
     /// Message of the failure.
@@ -45,7 +66,10 @@ pub struct Failure {
     /// The record that the failure is about.
     pub place: Option<RecordPlace>,
     /// The last lines that the task's process wrote to stderr.
-    pub stderr_tail: String,
+    pub stderr_tail: Box<str>,
+    /// The key that the failure is about, if the task reads no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Box<KeyPlace>>,
 }
 
 impl Failure {
@@ -63,14 +87,14 @@ impl Failure {
         }
         if self.stderr_tail.len() > bytes_max {
             let from = self.stderr_tail.ceil_char_boundary(self.stderr_tail.len() - bytes_max);
-            self.stderr_tail.drain(..from);
+            self.stderr_tail = self.stderr_tail[from..].into();
         }
         self
     }
 
     /// A failure without a record and without stderr.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Failure { code, message: message.into(), place: None, stderr_tail: String::new() }
+        Failure { code, message: message.into(), place: None, stderr_tail: Box::default(), key: None }
     }
     /// The same failure, at this record.
     pub fn at(mut self, place: RecordPlace) -> Self {
@@ -101,7 +125,7 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_where_characters_end() {
-        let failure = Failure { stderr_tail: "é".repeat(10), ..Failure::new(Code::UserError, "é".repeat(10)) };
+        let failure = Failure { stderr_tail: "é".repeat(10).into(), ..Failure::new(Code::UserError, "é".repeat(10)) };
         assert_eq!(failure.clone().cut_to(20), failure);
         let cut = failure.cut_to(5);
         assert_eq!((&*cut.message, &*cut.stderr_tail), ("éé ...", "éé"));

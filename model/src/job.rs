@@ -142,6 +142,9 @@ pub struct StageStatus {
     /// Input bytes read by running attempts, from their latest reports. Not part of `bytes_done`.
     #[serde(default)]
     pub bytes_running: u64,
+    /// Records that finished tasks have read, and running attempts by their latest reports.
+    #[serde(default)]
+    pub records: u64,
 }
 
 /// An attempt that ended without a result.

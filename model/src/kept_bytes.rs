@@ -80,7 +80,7 @@ mod tests {
     fn every_text_of_a_status_counts() {
         let bare = JobStatus::new(JobId::from_bytes([1; 16]), JobState::Failed);
         let text = || "x".repeat(1000);
-        let failure = Failure { stderr_tail: text(), ..Failure::new(Code::UserError, text()) };
+        let failure = Failure { stderr_tail: text().into(), ..Failure::new(Code::UserError, text()) };
         let mut counters = Counters::default();
         counters.add(&text(), 1);
         let stage = StageStatus { label: text(), ..StageStatus::default() };

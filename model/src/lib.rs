@@ -52,7 +52,7 @@ pub use escape::{Escape, Escaped};
 pub use exit::{
     EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TIMED_OUT, EXIT_UNREACHABLE, EXIT_USAGE,
 };
-pub use failure::{BadRecord, Failure, RecordPlace};
+pub use failure::{BadRecord, Failure, KeyPlace, RecordPlace};
 pub use framing::Framing;
 pub use ids::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{

@@ -71,6 +71,8 @@ pub struct Task {
     pub outputs: Vec<TaskOutput>,
     /// Bytes of all inputs of the job, from which sampling strides and default counts follow.
     pub job_input_bytes: u64,
+    /// Digests of keys to leave out because they made tasks fail, in ascending order.
+    pub skip_keys: Vec<Digest>,
 }
 
 impl Task {

@@ -79,7 +79,8 @@ pub fn from_status(status: &Status) -> Failure {
                 offset: p.offset,
                 excerpt: p.excerpt,
             }),
-            stderr_tail: details.stderr_tail,
+            stderr_tail: details.stderr_tail.into(),
+            key: None,
         };
     }
     if let Some(failure) = status.source().and_then(crate::dial_error::dial_failure) {
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn long_stderr_arrives_as_its_tail() {
         let mut failure = Failure::new(Code::UserPanic, "é".repeat(100_000));
-        failure.stderr_tail = format!("{}the end", "ü".repeat(100_000));
+        failure.stderr_tail = format!("{}the end", "ü".repeat(100_000)).into();
         let status = to_status(&failure);
         assert!(status.details().len() < 20_000);
         let arrived = from_status(&status);
@@ -203,7 +204,7 @@ mod tests {
                 offset: u64::MAX,
                 excerpt: text.repeat(100_000),
             });
-            failure.stderr_tail = text.repeat(100_000);
+            failure.stderr_tail = text.repeat(100_000).into();
             let headers = to_status(&failure).into_http::<()>();
             let bytes: usize = headers.headers().iter().map(|(k, v)| k.as_str().len() + v.len() + 32).sum();
             assert!(bytes < crate::HEADER_BYTES_MAX as usize, "{text:?}: {bytes}");

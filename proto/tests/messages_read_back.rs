@@ -126,6 +126,7 @@ proptest! {
             ],
             outputs: vec![TaskOutput::Edge { partitions: 4 }, TaskOutput::Broadcast, TaskOutput::Sink { sink: 2 }],
             job_input_bytes: length,
+            skip_keys: (0..index).map(|n| Digest::of(&n.to_le_bytes())).collect(),
         };
         prop_assert_eq!(Task::try_from(v1::Task::from(task.clone())), Ok(task));
     }
@@ -203,6 +204,7 @@ fn every_job_and_worker_state_reads_back() {
                 bytes_done: 7,
                 bytes_total: 9,
                 bytes_running: 3,
+                records: 8,
             }],
             tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
             attempts: 5,

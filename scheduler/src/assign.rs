@@ -128,7 +128,8 @@ impl State {
         let number = job.stages[s].tasks[t].attempts;
         let attempt = AttemptId { task: name, number, epoch: self.epoch, incarnation };
         let outputs = job.stages[s].outputs.clone();
-        let task = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes };
+        let skip_keys = job.stages[s].skip_keys.get(&t).cloned().unwrap_or_default();
+        let task = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes, skip_keys };
         // Broadcasts are the same for every task of the stage, so they do not count towards its progress.
         let bytes = total(task.inputs.iter().map(bytes_of));
         begin(job, Run { worker, attempt }, bytes);

@@ -64,7 +64,7 @@ impl State {
             };
             if first && let Some(job) = self.jobs.get_mut(&attempt.task.job) {
                 let read = (u128::from(bytes) * u128::from(permille) / 1_000) as u64;
-                job.note_read(s, t, read);
+                job.note_read(s, t, read, progress.records);
             }
         }
     }

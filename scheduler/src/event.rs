@@ -39,6 +39,8 @@ pub struct Progress {
     pub mark: u64,
     /// It is queued and has not started.
     pub waits: bool,
+    /// Records that it has read.
+    pub records: u64,
 }
 
 /// A job of an earlier epoch, as far as the journal holds it.

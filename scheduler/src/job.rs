@@ -14,8 +14,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use windrow_model::{
-    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobSpec, JobState, Output, PartitionCounts, Plan,
-    StageId, TaskOutput, Time, WorkerId,
+    BadRecord, Chunk, Code, Counters, Digest, Epoch, FailedAttempt, Failure, JobSpec, JobState, Output,
+    PartitionCounts, Plan, StageId, TaskOutput, Time, WorkerId,
 };
 
 /// A job that has not ended.
@@ -75,6 +75,8 @@ pub(crate) struct Job {
     pub bad_records: Vec<BadRecord>,
     /// Their places: each once, however many stages read it.
     pub bad_places: BTreeSet<(PathBuf, u64)>,
+    /// The keys that were set aside, by stage.
+    pub bad_keys: BTreeSet<(StageId, Digest)>,
     /// Every worker that ever got an attempt of the job.
     pub workers: BTreeSet<WorkerId>,
     pub fetch_failures: FetchFailures,
@@ -122,6 +124,7 @@ impl Job {
             failed: VecDeque::new(),
             bad_records: Vec::new(),
             bad_places: BTreeSet::new(),
+            bad_keys: BTreeSet::new(),
             workers: BTreeSet::new(),
             fetch_failures: FetchFailures::default(),
             suspects: BTreeSet::new(),

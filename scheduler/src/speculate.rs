@@ -195,7 +195,7 @@ mod tests {
     fn progress(permille: u32, mark: u64, waits: bool) -> Progress {
         let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(0), index: 0 };
         let attempt = AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) };
-        Progress { attempt, permille, mark, waits }
+        Progress { attempt, permille, mark, waits, records: 0 }
     }
 
     fn beat(pace: &mut Pace, ms: u64, permille: u32) {

@@ -10,7 +10,7 @@ use crate::stage_inputs::StageInputs;
 use crate::tasks::Tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use windrow_model::{Chunk, Input, Plan, StageOutputs, TaskOutput, WorkerId, total};
+use windrow_model::{Chunk, Digest, Input, Plan, StageOutputs, TaskOutput, WorkerId, total};
 
 /// The stages that this one reads and that read it, by position, each named once.
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub(crate) struct Stage {
     pub tasks: Tasks,
     /// One for each task of a source stage; empty for others.
     pub chunks: Vec<Chunk>,
+    /// Keys that tasks leave out because they made them fail, in ascending order, by the index of the task.
+    pub skip_keys: BTreeMap<usize, Vec<Digest>>,
     pub outputs: Vec<TaskOutput>,
     /// It gives the same output for the same records.
     pub deterministic: bool,
@@ -47,6 +49,8 @@ pub(crate) struct Stage {
     pub bytes_total: u64,
     /// Bytes that running attempts have read, by their latest reports: the sum over the tasks.
     pub bytes_running: u64,
+    /// Records that the latest attempts of its tasks have read: the sum over the tasks.
+    pub records: u64,
     /// Durations of its finished attempts.
     pub durations: Durations,
     /// Outputs of its tasks that readers found damaged, by the worker that held them, since all outputs there were made anew.
@@ -92,7 +96,9 @@ impl Stage {
             deterministic: stage.deterministic,
             bytes_total: total(chunks.iter().map(Chunk::length)),
             bytes_running: 0,
+            records: 0,
             chunks,
+            skip_keys: BTreeMap::new(),
             blocked_by: links.producers.len(),
             links,
             waiting: (0..tasks).collect(),

@@ -97,6 +97,8 @@ pub(crate) struct Task {
     pub bytes: u64,
     /// Bytes of them that the running attempt has read, by its latest report.
     pub bytes_read: u64,
+    /// Records that the latest attempt has read, by its latest report.
+    pub records: u64,
     /// The outputs of the last finished attempt. Kept while the task runs again, since broadcasts are never lost.
     pub held: Option<TaskOutputs>,
     /// Digest of what that attempt had read.
@@ -131,6 +133,7 @@ impl Task {
             hinted: false,
             bytes: 0,
             bytes_read: 0,
+            records: 0,
             held: None,
             read: None,
             changed: None,

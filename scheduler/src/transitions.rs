@@ -9,6 +9,7 @@ use crate::planted::{self, Planted};
 use crate::speculate::Pace;
 use crate::task::{Backup, Run, TaskOutputs, TaskState};
 use std::cmp::Reverse;
+use windrow_model::counters::names;
 use windrow_model::{Incarnation, OutputReport, SizeHints, TaskReport, Time};
 
 impl Job {
@@ -54,7 +55,7 @@ impl Job {
 
     fn bind(&mut self, s: usize, t: usize, run: Run, state: TaskState, bytes: u64, now: Time) -> bool {
         self.dequeue(s, t);
-        self.note_read(s, t, 0);
+        self.note_read(s, t, 0, 0);
         let task = &mut self.stages[s].tasks[t];
         assert!(task.waits(), "a task has one attempt at a time, and a backup beside it");
         task.bytes = bytes;
@@ -63,9 +64,11 @@ impl Job {
         self.note_attempt(s, t, run)
     }
 
-    /// Records the bytes that the running attempt has read.
-    pub(crate) fn note_read(&mut self, s: usize, t: usize, bytes: u64) {
+    /// Records the bytes and records that the running attempt has read.
+    pub(crate) fn note_read(&mut self, s: usize, t: usize, bytes: u64, records: u64) {
         let stage = &mut self.stages[s];
+        let known = std::mem::replace(&mut stage.tasks[t].records, records);
+        stage.records = stage.records.saturating_sub(known).saturating_add(records);
         let before = std::mem::replace(&mut stage.tasks[t].bytes_read, bytes);
         stage.bytes_running = stage.bytes_running.saturating_sub(before).saturating_add(bytes);
     }
@@ -128,7 +131,7 @@ impl Job {
     /// Ends the attempt that is on a worker, if there is one. The task is in no queue afterwards: the caller enqueues
     /// it, marks it finished, or sets its timer.
     pub(crate) fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
-        self.note_read(s, t, 0);
+        self.note_read(s, t, 0, 0);
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
         let run = task.run()?;
@@ -177,6 +180,8 @@ impl Job {
             None => self.stages[s].known_outputs += 1,
         }
         self.outputs_on.entry(worker).or_default().insert((s, t));
+        let read = |name| report.counters.get(name);
+        self.note_read(s, t, 0, read(names::RECORDS_READ).saturating_add(read(names::RECORDS_MERGED)));
         let task = &mut self.stages[s].tasks[t];
         task.must_run = false;
         task.fetch_failures = 0;
@@ -190,7 +195,7 @@ impl Job {
     /// Marks the task as done. True if this completes the stage.
     pub(crate) fn mark_done(&mut self, s: usize, t: usize) -> bool {
         self.dequeue(s, t);
-        self.note_read(s, t, 0);
+        self.note_read(s, t, 0, self.stages[s].tasks[t].records);
         let stage = &mut self.stages[s];
         stage.tasks[t].state = TaskState::Done;
         stage.bytes_done = stage.bytes_done.saturating_add(stage.tasks[t].bytes);

@@ -73,6 +73,7 @@ impl crate::stage::Stage {
             bytes_done: self.bytes_done,
             bytes_total: self.bytes_total,
             bytes_running: self.bytes_running,
+            records: self.records,
             ..named(label)
         }
     }

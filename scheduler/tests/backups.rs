@@ -116,7 +116,7 @@ fn first_granted_attempt_publishes() {
 fn backup_needs_slow_progress_not_long_time() {
     let mut h = one_is_slow(map_reduce(1), JobOptions::default());
     let (worker, task) = h.take(1, 0, 1);
-    let progress = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false }];
+    let progress = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false, records: 0 }];
     // Old, but nearly done.
     h.now = Time(9_000);
     h.step(Event::WorkerBeat { worker, progress: progress(950), lists_all: false, full: None });

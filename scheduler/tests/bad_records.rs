@@ -130,7 +130,7 @@ fn failures_of_other_causes_leave_no_record_out() {
 fn restart_keeps_records_left_out() {
     let record = SkippedRecord { range: 0, offset: 7 };
     let task = TaskId { job: job_id(1), stage: StageId(0), index: 0 };
-    let bad = BadRecord { task, record, place: at(7), code: Code::UserPanic, message: "m".into() };
+    let bad = BadRecord { task, record, place: at(7), key: None, code: Code::UserPanic, message: "m".into() };
     let job = RestoredJob {
         spec: Box::new(spec(1, map_reduce(1), skips(1))),
         bad_records: vec![bad.clone(), bad],
@@ -142,4 +142,40 @@ fn restart_keeps_records_left_out() {
     h.join(1, 1);
     assert_eq!(skipped(&h, 0), [7]);
     assert_eq!(h.status(1).counters.get(names::RECORDS_SKIPPED), 1);
+}
+
+#[test]
+fn key_that_fails_twice_is_left_out_of_its_task() {
+    let key = |name: &str| KeyPlace { digest: Digest::of(name.as_bytes()), shown: name.into() };
+    let fails = |h: &mut Harness, name: &str| {
+        let (worker, task) = h.take(1, 1, 0);
+        let failure = Failure { key: Some(Box::new(key(name))), ..failure(Code::UserPanic) };
+        h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure })
+    };
+    let left_out = |h: &Harness| {
+        let task = h.assigned.iter().find(|(_, task)| task.attempt.task.stage.0 == 1);
+        task.map(|(_, task)| task.skip_keys.clone()).expect("it runs again")
+    };
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit_with(1, map_reduce(1), &[1], skips(2));
+    h.finish(1, 0, 0);
+    fails(&mut h, "a");
+    assert_eq!(left_out(&h), []);
+    let actions = fails(&mut h, "a");
+    let Action::SetAside { record } = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(record.key, Some(key("a")));
+    assert_eq!(left_out(&h), [key("a").digest]);
+    // A restart knows it by the journal's record.
+    let restored = RestoredJob { bad_records: vec![(**record).clone()], ..restored_job(map_reduce(1), &[1]) };
+    assert_eq!(restored.bad_records[0].record.range, u32::MAX);
+    fails(&mut h, "b");
+    fails(&mut h, "b");
+    let mut both = [key("a").digest, key("b").digest];
+    both.sort();
+    assert_eq!(left_out(&h), both);
+    assert_eq!(h.status(1).counters.get(names::RECORDS_SKIPPED), 2);
+    fails(&mut h, "c");
+    fails(&mut h, "c");
+    assert!(h.ended[&job_id(1)].error.as_ref().unwrap().message.contains("more than 2 bad records"));
 }

@@ -12,7 +12,7 @@ fn beat(h: &mut Harness, n: u8, progress: Vec<Progress>, lists_all: bool) -> Vec
 }
 
 fn at(task: &Task, permille: u32, mark: u64, waits: bool) -> Progress {
-    Progress { attempt: task.attempt, permille, mark, waits }
+    Progress { attempt: task.attempt, permille, mark, waits, records: 0 }
 }
 
 /// A worker beats once a second with the progress of `what`. Returns the first actions that follow.

@@ -48,22 +48,26 @@ fn failed_attempts_of_a_job_that_succeeds_are_listed() {
 }
 
 #[test]
-fn bytes_of_running_tasks_follow_their_reports() {
+fn bytes_and_records_of_running_tasks_follow_reports() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_only(), &[2]);
     let total = h.status(1).stages[0].bytes_total;
     let (worker, first) = h.assigned[0].clone();
     let tell = |h: &mut Harness, permille| {
-        let progress = vec![Progress { attempt: first.attempt, permille, mark: 0, waits: false }];
+        let progress =
+            vec![Progress { attempt: first.attempt, permille, mark: 0, waits: false, records: u64::from(permille) }];
         h.step(Event::WorkerBeat { worker, progress, lists_all: false, full: None });
         (h.status(1).stages[0].bytes_running, h.status(1).stages[0].bytes_done)
     };
     assert_eq!(tell(&mut h, 0), (0, 0));
     assert_eq!(tell(&mut h, 500), (total / 4, 0));
     assert_eq!(tell(&mut h, 60_000), (total / 2, 0), "no more than its input");
+    assert_eq!(h.status(1).stages[0].records, 60_000);
     h.finish(1, 0, 0);
+    assert_eq!(h.status(1).stages[0].records, 0, "as the report of the finished attempt says");
     assert_eq!(tell(&mut h, 500), (0, total / 2), "late reports change nothing");
+    assert_eq!(h.status(1).stages[0].records, 0);
     h.fail(1, 0, 1, Code::UserError);
     assert_eq!(h.status(1).stages[0].bytes_running, 0);
 }

@@ -256,7 +256,7 @@ fn queue_time_does_not_make_an_attempt_slow() {
 fn queued_attempt_gets_no_backup() {
     let mut h = two_workers(4);
     let (worker, task) = h.assigned[2].clone();
-    let progress = vec![Progress { attempt: task.attempt, permille: 1, mark: 0, waits: false }];
+    let progress = vec![Progress { attempt: task.attempt, permille: 1, mark: 0, waits: false, records: 0 }];
     h.step(Event::WorkerBeat { worker, progress, lists_all: false, full: None });
     h.now = Time(100_000);
     assert_eq!(h.step(Event::Tick), []);

@@ -126,7 +126,13 @@ pub fn attempt(job: u8, index: u32) -> AttemptId {
 
 /// A task without inputs.
 pub fn task(attempt: AttemptId, outputs: Vec<TaskOutput>) -> Box<Task> {
-    Box::new(Task { attempt, inputs: vec![TaskInput::Inline(vec![])], outputs, job_input_bytes: 0 })
+    Box::new(Task {
+        attempt,
+        inputs: vec![TaskInput::Inline(vec![])],
+        outputs,
+        job_input_bytes: 0,
+        skip_keys: Vec::new(),
+    })
 }
 
 /// This job as a journal holds it right after its submit.

@@ -414,6 +414,7 @@ fn bad_record_of_two_stages_is_listed_once() {
         task: TaskId { job: job(1), stage: StageId(stage), index: 0 },
         record: SkippedRecord { range: 0, offset },
         place: RecordPlace { file: "/in".into(), offset, excerpt: "x".into() },
+        key: None,
         code: Code::UserPanic,
         message: format!("in stage {stage}"),
     };

@@ -2,8 +2,8 @@
 //!
 //! The node sets which attempts are here, and the supervisors of executors report their progress. It comes from crumbs
 //! (`windrow_format::crumbs`): a mark that changes with every record, block and group, and the record that a thread is
-//! at. With the chunk that the attempt reads, the record gives its progress. The progress of attempts that read
-//! segments is unknown, and so is that beyond the chunk's end on disk, as within compressed files.
+//! at. With the chunk that the attempt reads, the record gives its progress; of an attempt that reads segments, the number of records
+//! does (`windrow_format::crumbs::Now::permille`). The progress beyond a chunk's end on disk is unknown, as within compressed files.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,8 @@ pub(crate) struct Pace {
     pub permille: u32,
     /// Changes whenever the attempt makes progress; 0 if unknown.
     pub mark: u64,
+    /// Records that it has read.
+    pub records: u64,
 }
 
 /// An attempt that is here.
@@ -91,8 +93,8 @@ impl Watch {
         let mut all = self.all.lock();
         for thread in threads {
             let Some(chunk) = self.given.get(&thread.attempt) else { continue };
-            let permille = chunk.as_ref().and_then(|chunk| permille(chunk, thread)).unwrap_or(0);
-            all.known.insert(thread.attempt, Pace { permille, mark: mark(thread) });
+            let pace = Pace { permille: thread.permille(chunk.as_ref()), mark: thread.step(), records: thread.records };
+            all.known.insert(thread.attempt, pace);
         }
     }
 }
@@ -101,28 +103,6 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.all.lock().known.retain(|a, _| !self.given.contains_key(a));
     }
-}
-
-/// One number for a position and a number of steps. A chance collision of two in a row does no harm: the next one
-/// differs.
-fn mark(thread: &Now) -> u64 {
-    let (offset, steps) = thread.mark;
-    (offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ steps).max(1)
-}
-
-fn permille(chunk: &Chunk, thread: &Now) -> Option<u32> {
-    let place = thread.place.as_ref()?;
-    let mut before = 0u64;
-    for range in &chunk.ranges {
-        if range.file() == place.file
-            && (range.offset..range.offset.saturating_add(range.length)).contains(&place.offset)
-        {
-            let done = u128::from(before) + u128::from(place.offset - range.offset);
-            return u32::try_from(done * 1_000 / u128::from(chunk.length().max(1))).ok();
-        }
-        before = before.saturating_add(range.length);
-    }
-    None
 }
 
 #[cfg(test)]
@@ -147,7 +127,12 @@ mod tests {
 
     fn at(file: &str, offset: u64) -> Now {
         let place = Some(Place { file: file.into(), offset, file_bytes: 1_000 });
-        Now { attempt: attempt(1, 0), mark: (offset, 0), place }
+        Now { place, ..reader(offset, 0) }
+    }
+
+    /// A thread that has read some of 200 records of other tasks.
+    fn reader(offset: u64, records: u64) -> Now {
+        Now { attempt: attempt(1, 0), mark: (offset, records), place: None, records, records_all: 200 }
     }
 
     fn listed(all: &Progress) -> Vec<u32> {
@@ -187,9 +172,11 @@ mod tests {
             [(false, 0), (true, 0)]
         );
         let mut marks = Vec::new();
-        for steps in [(5, 1), (5, 1), (5, 2), (6, 2)] {
-            watch.look(&[Now { attempt: attempt(1, 0), mark: steps, place: None }]);
-            marks.push(all.list()[0].pace.mark);
+        for (steps, permille) in [((5, 1), 5), ((5, 1), 5), ((5, 2), 10), ((6, 2), 10)] {
+            watch.look(&[reader(steps.0, steps.1)]);
+            let pace = all.list()[0].pace;
+            assert_eq!((pace.permille, pace.records), (permille, steps.1));
+            marks.push(pace.mark);
         }
         assert!(
             marks[0] == marks[1] && marks[1] != marks[2] && marks[2] != marks[3] && !marks.contains(&0),

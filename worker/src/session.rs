@@ -312,6 +312,7 @@ async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clo
             permille: here.pace.permille,
             mark: here.pace.mark,
             waits: here.waits,
+            records: here.pace.records,
         };
         let no_room = state.room.is_full();
         let progress = state.progress.list().into_iter().map(one).collect();

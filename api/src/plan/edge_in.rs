@@ -43,6 +43,7 @@ pub(crate) fn concat(cx: &TaskCx<'_>, input: usize) -> TaskResult<Concat> {
 /// Moves the cursor of an input to the next pair.
 #[inline]
 pub(crate) fn advance(cx: &TaskCx<'_>, pairs: &mut dyn EnginePairs, input: usize) -> TaskResult<()> {
+    cx.has_read_one();
     pairs.advance().map_err(|e| cx.input_error(input, e))
 }
 
@@ -61,7 +62,7 @@ impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
         while let Some((key, value)) = pairs.peek() {
             let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable)?;
             let v = V::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
-            cx.working_on_key::<K, _>(key, || sink.push((k, v)));
+            cx.working_on_key::<K>(key, || sink.push((k, v)));
             arena.reset();
             if cx.stopped() {
                 break;
@@ -92,7 +93,7 @@ impl<R: Datum> Chain<R> for ReadRecords<R> {
             && let Some((_, value)) = pairs.peek()
         {
             let r = R::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
-            cx.working_on_record::<R, _>(&r, || sink.push(R::shorten(r)));
+            cx.working_on_record::<R>(&r, value, || sink.push(R::shorten(r)));
             arena.reset();
             if cx.stopped() {
                 break;

@@ -2,6 +2,9 @@
 
 use windrow_model::StageStatus;
 
+/// With fewer records per second a stage is slow by its functions, not by its bytes.
+const SLOW_PER_S: u64 = 10_000;
+
 /// The observations of one stage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pace {
@@ -14,15 +17,18 @@ pub(super) struct Pace {
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     ms: u64,
+    /// Of finished tasks and running ones.
     bytes: u64,
     tasks: u64,
+    records: u64,
 }
 
 impl Pace {
     /// Records the status of the stage at `elapsed_ms` milliseconds of the job.
     pub(super) fn see(&mut self, stage: &StageStatus, elapsed_ms: u64) {
-        self.now = Mark { ms: elapsed_ms, bytes: stage.bytes_done, tasks: stage.tasks.done };
-        self.total = Mark { ms: 0, bytes: stage.bytes_total, tasks: stage.tasks.total };
+        let bytes = stage.bytes_done.saturating_add(stage.bytes_running);
+        self.now = Mark { ms: elapsed_ms, bytes, tasks: stage.tasks.done, records: stage.records };
+        self.total = Mark { ms: 0, bytes: stage.bytes_total, tasks: stage.tasks.total, records: 0 };
         if self.began.is_none() && stage.tasks.running + stage.tasks.done > 0 {
             self.began = Some(self.now);
         }
@@ -31,7 +37,15 @@ impl Pace {
     /// Bytes per second since the stage began; none while unknown.
     pub(super) fn bytes_per_s(&self) -> Option<u64> {
         let began = self.began?;
-        rate(self.now.bytes - began.bytes.min(self.now.bytes), self.now.ms.saturating_sub(began.ms))
+        rate(self.now.bytes.saturating_sub(began.bytes), self.now.ms.saturating_sub(began.ms))
+    }
+
+    /// Thousandths of records per second since the stage began, if its functions are slow: less than [`SLOW_PER_S`] records per
+    /// second. None while unknown.
+    pub(super) fn slow_records_per_1000_s(&self) -> Option<u64> {
+        let began = self.began?;
+        let records = self.now.records.saturating_sub(began.records).saturating_mul(1_000);
+        rate(records, self.now.ms.saturating_sub(began.ms)).filter(|rate| *rate < SLOW_PER_S * 1_000)
     }
 
     /// Estimated remaining milliseconds: by bytes if they are known, else by tasks.

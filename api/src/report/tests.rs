@@ -14,6 +14,7 @@ pub(super) fn status(elapsed_ms: u64, done: u64) -> JobStatus {
             bytes_done: done << 20,
             bytes_total: 10 << 20,
             bytes_running: 0,
+            records: 0,
         }],
         tasks,
         attempts: 10,
@@ -63,15 +64,39 @@ fn id_comes_first_and_lines_at_most_once_a_second() {
         lines,
         [
             "job job-00000000000000000000000000000007",
-            "running; stage 0 (lines → map): 0/10 tasks, 10 running",
-            "running; stage 0 (lines → map): 2/10 tasks, 8 running, 2 MiB/s, 4.0 s left",
-            "running; stage 0 (lines → map): 4/10 tasks, 6 running, 2 MiB/s, 3.0 s left",
-            "running; stage 0 (lines → map): 6/10 tasks, 4 running, 2 MiB/s, 2.0 s left",
+            "running; stage 0 (lines → map): 0/10 tasks, 10 running, 0 %",
+            "running; stage 0 (lines → map): 2/10 tasks, 8 running, 20 %, 2 MiB/s, 4.0 s left",
+            "running; stage 0 (lines → map): 4/10 tasks, 6 running, 40 %, 2 MiB/s, 3.0 s left",
+            "running; stage 0 (lines → map): 6/10 tasks, 4 running, 60 %, 2 MiB/s, 2.0 s left",
             "done in 4.0 s, 10 tasks, 1,234,567 records (0 B) read",
             "  bad lines: 3",
             "  output: /data/out",
         ]
     );
+}
+
+#[test]
+fn bytes_and_records_of_running_tasks_count() {
+    let at = |elapsed_ms, bytes_running, records| {
+        let mut status = status(elapsed_ms, 1);
+        (status.stages[0].bytes_running, status.stages[0].records) = (bytes_running, records);
+        status
+    };
+    let statuses = [at(0, 0, 100), at(2_000, 2 << 20, 109), at(4_000, 4 << 20, 50_100), at(6_000, 90 << 20, 200_100)];
+    let text = shown(Progress::Lines, &statuses);
+    let lines: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("running; stage 0 (lines → map): 1/10 ")).collect();
+    let expected = [
+        "tasks, 9 running, 10 %",
+        // One task of ten is done, and the others have read two tenths.
+        "tasks, 9 running, 30 %, 1 MiB/s, 4.5 records/s, 7.0 s left",
+        "tasks, 9 running, 50 %, 1 MiB/s, 5.0 s left",
+        "tasks, 9 running, 99 %, 15 MiB/s",
+    ];
+    assert_eq!(lines, expected);
+    // Bars are drawn by the same share.
+    let text = shown(Progress::Bars, &statuses[2..3]);
+    assert!(text.contains(&format!("[{}>{}] 1/10 tasks", "=".repeat(10), " ".repeat(9))), "{text}");
 }
 
 #[test]

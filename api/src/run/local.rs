@@ -6,6 +6,7 @@
 mod files;
 mod interrupts;
 mod outputs;
+mod positions;
 mod released;
 mod scratch;
 mod shuffle;
@@ -19,6 +20,7 @@ use crate::run::threads::{Threads, thread_code};
 use crate::task::env::TaskEnv;
 use crate::task::failure::TaskResult;
 use outputs::Outputs;
+use positions::Positions;
 use scratch::Scratch;
 use shuffle::Shuffle;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -97,6 +99,7 @@ pub(crate) fn run(
         storage: windrow_store::Outputs::default(),
         attempts: HashMap::new(),
         running: 0,
+        positions: Positions::default(),
         ended: None,
     };
     run.drive(options, messages, progress)
@@ -122,6 +125,7 @@ struct Run {
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Number of tasks that were started and have not reported.
     running: usize,
+    positions: Positions,
     ended: Option<Finished>,
 }
 
@@ -165,6 +169,8 @@ impl Run {
         while self.ended.is_none() {
             if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
                 reported = Some(Instant::now());
+                let running = self.positions.progress();
+                self.handle(Event::WorkerBeat { worker: WORKER, progress: running, lists_all: false, full: None });
                 if let Some(status) = self.scheduler.status(self.job, self.now()) {
                     progress(&status);
                 }
@@ -315,10 +321,11 @@ impl Run {
         self.attempts.insert(task.attempt, cancelled.clone());
         self.running += 1;
         let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory.clone());
-        let shuffle = self.outputs.shuffle.clone();
+        let (shuffle, positions) = (self.outputs.shuffle.clone(), self.positions.clone());
         self.threads.run(Box::new(move || {
             let attempt = task.attempt;
-            let event = match execute(&program, &task, &shuffle, &memory, &cancelled) {
+            let run = || execute(&program, &task, &shuffle, &memory, &cancelled);
+            let event = match positions.during(&task, run) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };

@@ -209,6 +209,7 @@ mod tests {
             inputs: vec![TaskInput::Edge(EdgeInput { ports: vec![port], bytes: 0 })],
             outputs: vec![if spool.is_some() { TaskOutput::Edge { partitions: 1 } } else { TaskOutput::Broadcast }],
             job_input_bytes: 0,
+            skip_keys: Vec::new(),
         };
         let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], Identity::of_output(&maps[n], 0)));
         let env = TaskEnv {
@@ -244,6 +245,7 @@ mod tests {
             inputs: vec![TaskInput::Edge(EdgeInput { ports: vec![port], bytes: 0 })],
             outputs: vec![TaskOutput::Edge { partitions: 4 }],
             job_input_bytes: 0,
+            skip_keys: Vec::new(),
         };
         let env = TaskEnv {
             folder: folder.path(),

@@ -38,7 +38,7 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
             // A file of blocks comes whole: its reader leaves the records out itself.
             let skip_in_text = if in_blocks.is_some() { &[][..] } else { &skip };
             let read = blocks::each_block(cx, range, format, skip_in_text, &mut |block| {
-                let mut out = RecordSink::new(cx, sink, self.op, block.offset);
+                let mut out = RecordSink::new(cx, sink, self.op, block.offset, records);
                 let read = cx.in_op(&self.op, || match &in_blocks {
                     Some(expected) => read_blocks(block.bytes, block.path, expected, &skip, &mut out),
                     None => self.source.read(&block, &mut out),
@@ -46,7 +46,7 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
                 if let Err(e) = read {
                     user_error(cx, &self.op, e);
                 }
-                records += out.records();
+                records = out.records();
                 bytes += block.bytes.len() as u64;
                 cx.check_cancelled();
                 !cx.stopped()

@@ -94,17 +94,18 @@ pub struct RecordSink<'s, 't, R: Datum> {
 }
 
 impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
-    /// Creates a receiver for the records of a block that begins at `offset` of the file.
-    pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, op: Op, offset: u64) -> Self {
-        RecordSink { cx, sink, op, offset, records: 0 }
+    /// Creates a receiver for the records of a block that begins at `offset` of the file. The task has read `records` before.
+    pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, op: Op, offset: u64, records: u64) -> Self {
+        RecordSink { cx, sink, op, offset, records }
     }
     /// Passes on a record that begins at byte `at` of the block. Returns `false` when the source must stop, because the
     /// task has ended.
     #[inline]
     pub fn push(&mut self, at: usize, record: R::Ref<'_>) -> bool {
         self.cx.at_record(self.offset + at as u64);
-        self.records += 1;
         self.sink.push(record);
+        self.records += 1;
+        self.cx.has_read(self.records);
         !self.cx.stopped()
     }
     /// Records progress; returns `false` when the source must stop, because the task has ended.
@@ -112,7 +113,7 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
         self.cx.check_cancelled();
         !self.cx.stopped()
     }
-    /// Returns how many records were pushed.
+    /// Returns how many records the task has read.
     pub(crate) fn records(&self) -> u64 {
         self.records
     }

@@ -2,7 +2,7 @@
 
 use crate::data::datum::Datum;
 use crate::error::Error;
-use crate::task::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passed, guarded};
+use crate::task::culprit::{self, AtKey, AtRead, AtRecord, Culprit, Note, Op, Passed, guarded};
 use crate::task::env::TaskEnv;
 use crate::task::failure::{TaskError, TaskResult};
 use crate::task::written::{Written, WrittenEdge};
@@ -17,7 +17,9 @@ use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
 use windrow_format::spool::{Place, Spool};
 use windrow_model::counters::names;
-use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput, total};
+use windrow_model::{
+    Chunk, Code, Counters, Digest, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput, total,
+};
 
 /// One attempt, as its code sees it. It lives on the thread that runs the attempt.
 pub(crate) struct TaskCx<'t> {
@@ -44,6 +46,8 @@ pub(crate) struct TaskCx<'t> {
     any_order: Cell<bool>,
     /// The hash of the key whose records are made, if an operation of the task asks for it.
     key_hash: Cell<Option<u64>>,
+    /// Whether something is done with each key: its hash is asked for, or some keys are left out.
+    watches_keys: Cell<bool>,
     error: RefCell<Option<TaskError>>,
     /// Set when bytes of an input could not be read.
     lost_input: RefCell<Option<Failure>>,
@@ -79,6 +83,7 @@ impl<'t> TaskCx<'t> {
             stop: Cell::new(false),
             any_order: Cell::new(false),
             key_hash: Cell::new(None),
+            watches_keys: Cell::new(!task.skip_keys.is_empty()),
             error: RefCell::new(None),
             lost_input: RefCell::default(),
             failed: RefCell::default(),
@@ -96,6 +101,7 @@ impl<'t> TaskCx<'t> {
 
     /// Sets the segments of each input, before the task's code runs.
     pub(crate) fn set_segments(&mut self, segments: Vec<Vec<LocalSegment>>) {
+        self.crumbs.reads(total(segments.iter().flatten().map(|segment| segment.records)));
         self.segments = segments;
     }
 
@@ -142,28 +148,43 @@ impl<'t> TaskCx<'t> {
         failure
     }
 
-    /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
+    /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key. A key that the job leaves
+    /// out is not worked on.
     #[inline(always)]
-    pub(crate) fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
-        if self.key_hash.get().is_some() {
-            self.key_hash.set(Some(windrow_engine::hash(key)));
+    pub(crate) fn working_on_key<K: Datum>(&self, key: &[u8], f: impl FnOnce()) {
+        if self.watches_keys.get() && self.watch_key(key) {
+            return;
         }
         self.working_on(AtKey::<K>(key, PhantomData), f)
     }
 
-    /// The same for a record.
+    /// The same for a record without a key, with its bytes.
     #[inline(always)]
-    pub(crate) fn working_on_record<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
-        self.working_on(AtRecord::<R>(r), f)
+    pub(crate) fn working_on_record<R: Datum>(&self, r: &R::Ref<'_>, bytes: &[u8], f: impl FnOnce()) {
+        if !self.task.skip_keys.is_empty() && self.leaves_out(bytes) {
+            return;
+        }
+        self.working_on(AtRead::<R>(AtRecord(r), bytes), f)
+    }
+
+    /// Keeps the hash of the key if an operation asks for it. True if the job leaves the key out.
+    fn watch_key(&self, key: &[u8]) -> bool {
+        if self.key_hash.get().is_some() {
+            self.key_hash.set(Some(windrow_engine::hash(key)));
+        }
+        !self.task.skip_keys.is_empty() && self.leaves_out(key)
+    }
+
+    fn leaves_out(&self, bytes: &[u8]) -> bool {
+        self.task.skip_keys.binary_search(&Digest::of(bytes)).is_ok()
     }
 
     #[inline(always)]
-    fn working_on<X>(&self, at: impl Note, f: impl FnOnce() -> X) -> X {
-        let result = self.noting(at, f);
+    fn working_on(&self, at: impl Note, f: impl FnOnce()) {
+        self.noting(at, f);
         if self.stopped() {
             culprit::change(&self.failed, at);
         }
-        result
     }
 
     #[inline(always)]
@@ -173,13 +194,17 @@ impl<'t> TaskCx<'t> {
 
     /// Adds the operation of the recorded error to a failure of this task.
     pub(crate) fn explained(&self, mut failure: Failure) -> Failure {
-        failure.message += &self.failed.borrow().suffix();
+        let failed = self.failed.borrow();
+        failure.message += &failed.suffix();
+        failure.key = failed.key().map(Box::new);
         failure
     }
 
     /// Adds the operation of the panic to a failure of this task.
     pub(crate) fn explained_panic(&self, mut failure: Failure) -> Failure {
-        failure.message += &self.unwound.borrow().suffix();
+        let unwound = self.unwound.borrow();
+        failure.message += &unwound.suffix();
+        failure.key = unwound.key().map(Box::new);
         failure
     }
 
@@ -234,6 +259,16 @@ impl<'t> TaskCx<'t> {
     pub(crate) fn at_record(&self, offset: u64) {
         self.crumbs.record(offset);
     }
+    /// Sets the number of records that were read from files. It costs one store.
+    #[inline]
+    pub(crate) fn has_read(&self, records: u64) {
+        self.crumbs.has_read(records);
+    }
+    /// Counts one more record that was read from other tasks.
+    #[inline]
+    pub(crate) fn has_read_one(&self) {
+        self.crumbs.has_read_one();
+    }
     /// Returns how many files were begun, and the offset of the current record in the last one.
     #[inline]
     pub(crate) fn at(&self) -> (u64, u64) {
@@ -251,6 +286,7 @@ impl<'t> TaskCx<'t> {
     /// Asks for the hash of the key whose records are made; it is `first` until there is one.
     pub(crate) fn want_key_hash(&self, first: u64) {
         self.key_hash.set(Some(first));
+        self.watches_keys.set(true);
     }
     /// The hash of the key whose records are made, if it was asked for.
     pub(crate) fn key_hash(&self) -> Option<u64> {

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Write};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use windrow_model::{Digest, KeyPlace};
 
 /// Bytes of a key or record that are shown.
 const SHOWN_MAX: usize = 120;
@@ -35,9 +36,22 @@ pub(crate) struct Culprit {
     op: Option<Op>,
     /// `key "a"`, `record 7`
     at: Option<String>,
+    /// The key, or the record without a key, that the task reads from other tasks.
+    key: Option<KeyPlace>,
 }
 
 impl Culprit {
+    /// The key, or the record without a key, that user code has failed at.
+    pub(crate) fn key(&self) -> Option<KeyPlace> {
+        self.key.clone()
+    }
+
+    fn note_key(&mut self, bytes: &[u8], shown: impl FnOnce() -> String) {
+        if self.key.is_none() {
+            self.key = Some(KeyPlace { digest: Digest::of(bytes), shown: shown() });
+        }
+    }
+
     /// Returns the end of a message about the failure; empty if nothing is known.
     pub(crate) fn suffix(&self) -> String {
         let Some(Op { name, at }) = self.op else { return String::new() };
@@ -118,6 +132,25 @@ pub(crate) struct AtKey<'k, K>(pub &'k [u8], pub PhantomData<fn() -> K>);
 /// By reference: a record may be several words, which would be copied for each record.
 pub(crate) struct AtRecord<'a, 'r, R: Datum>(pub &'a R::Ref<'r>);
 
+/// A record without a key that other tasks have made, and its bytes.
+pub(crate) struct AtRead<'a, 'r, R: Datum>(pub AtRecord<'a, 'r, R>, pub &'a [u8]);
+
+impl<R: Datum> Clone for AtRead<'_, '_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R: Datum> Copy for AtRead<'_, '_, R> {}
+
+impl<R: Datum> Note for AtRead<'_, '_, R> {
+    fn note(self, culprit: &mut Culprit) {
+        self.0.note(culprit);
+        if culprit.op.is_some() {
+            culprit.note_key(self.1, || shown::<R>(R::shorten(*self.0.0)));
+        }
+    }
+}
+
 impl<K> Clone for AtKey<'_, K> {
     fn clone(&self) -> Self {
         *self
@@ -133,8 +166,9 @@ impl<R: Datum> Copy for AtRecord<'_, '_, R> {}
 
 impl<K: Datum> Note for AtKey<'_, K> {
     fn note(self, culprit: &mut Culprit) {
-        if culprit.op.is_some() && culprit.at.is_none() {
-            culprit.at = Some(key::<K>(self.0));
+        if culprit.op.is_some() {
+            culprit.at.get_or_insert_with(|| format!("key {}", key::<K>(self.0)));
+            culprit.note_key(self.0, || key::<K>(self.0));
         }
     }
 }
@@ -153,8 +187,8 @@ fn key<K: Datum>(bytes: &[u8]) -> String {
     match K::decode::<false>(&mut Reader::new(bytes, &arena))
         .or_else(|_| K::decode::<true>(&mut Reader::new(bytes, &arena)))
     {
-        Ok(k) => format!("key {}", shown::<K>(k)),
-        Err(_) => format!("key {}", bytes[..bytes.len().min(SHOWN_MAX)].escape_ascii()),
+        Ok(k) => shown::<K>(k),
+        Err(_) => bytes[..bytes.len().min(SHOWN_MAX)].escape_ascii().to_string(),
     }
 }
 
@@ -203,7 +237,7 @@ mod tests {
 
     fn shows<R: Datum>(r: R::Ref<'_>, text: &str) {
         assert_eq!(record::<R>(r), format!("record {text}"));
-        assert_eq!(key::<R>(&encoded::<R>(r)), format!("key {text}"));
+        assert_eq!(key::<R>(&encoded::<R>(r)), text);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X)
         epoch: Epoch(0),
         incarnation: Incarnation(0),
     };
-    let task = Task { attempt, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes };
+    let task = Task { attempt, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes, skip_keys: Vec::new() };
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
     let (folder, codec, in_memory_outputs, spool) = (path, Codec::None, None, None);
     let memory = &Memory::new(1 << 20, 1);
@@ -82,7 +82,7 @@ fn read_in<S: Source>(
                 continue;
             }
             let block = Block { bytes, offset: from as u64, is_start: from == first, path, head };
-            source.read(&block, &mut RecordSink::new(cx, &mut records, op, block.offset))?;
+            source.read(&block, &mut RecordSink::new(cx, &mut records, op, block.offset, 0))?;
             cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
         }
         Ok(())

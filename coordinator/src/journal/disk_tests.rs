@@ -98,7 +98,7 @@ fn records_of_a_running_job_are_kept_until_its_end() {
                 chunks: vec![(1, windrow_model::DatasetChunk { digest: Digest::of(b"c"), length: 3 })],
                 receipts: vec![(0, windrow_store::Receipt::new(b"upload 7".to_vec()).unwrap())],
             }],
-            bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
+            bad_records: vec![BadRecord { task, record, place, key: None, code: Code::UserPanic, message: "m".into() }],
             failures: vec![(task, 3)],
             uncharged: vec![(
                 task,

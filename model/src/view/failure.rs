@@ -33,7 +33,8 @@ pub struct RecordView<'a> {
 
 impl<'a> From<&'a Failure> for FailureView<'a> {
     fn from(failure: &'a Failure) -> Self {
-        let Failure { code, message, place, stderr_tail } = failure;
+        // The message names the key.
+        let Failure { code, message, place, stderr_tail, key: _ } = failure;
         let record = place.as_ref().map(|place| RecordView {
             file: path_text(&place.file),
             offset: place.offset,

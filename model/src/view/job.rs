@@ -56,6 +56,8 @@ pub struct StageView<'a> {
     pub bytes_total: u64,
     /// Input bytes read by running attempts.
     pub bytes_running: u64,
+    /// Records read by finished tasks and running attempts.
+    pub records: u64,
 }
 
 /// Numbers of tasks. `failed` counts failed attempts that were charged; the others count tasks.
@@ -160,13 +162,14 @@ impl<'a> From<&'a JobStatus> for JobView<'a> {
 
 impl<'a> From<&'a StageStatus> for StageView<'a> {
     fn from(stage: &'a StageStatus) -> Self {
-        let StageStatus { label, tasks, bytes_done, bytes_total, bytes_running } = stage;
+        let StageStatus { label, tasks, bytes_done, bytes_total, bytes_running, records } = stage;
         StageView {
             label,
             tasks: tasks.into(),
             bytes_done: *bytes_done,
             bytes_total: *bytes_total,
             bytes_running: *bytes_running,
+            records: *records,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Failures and counters.
 
-use super::{ConvertError, NAME_BYTES_MAX, PLAN_ITEMS_MAX, path_from_bytes, path_to_bytes, text};
+use super::{ConvertError, NAME_BYTES_MAX, PLAN_ITEMS_MAX, path_from_bytes, path_to_bytes, required, text};
 use crate::v1;
-use windrow_model::{Code, Counters, Failure, RecordPlace};
+use windrow_model::{Code, Counters, Failure, KeyPlace, RecordPlace};
 
 /// Cuts a text that is only for people instead of refusing its message: the failure itself must arrive.
 fn cut(mut value: String, bytes_max: usize) -> String {
@@ -21,7 +21,8 @@ impl TryFrom<v1::Failure> for Failure {
             Err(_) => (Code::Internal, format!("{}: {}", cut(w.code, NAME_BYTES_MAX), w.message)),
         };
         let place = w.place.map(RecordPlace::try_from).transpose()?;
-        Ok(Failure { code, message, place, stderr_tail: w.stderr_tail }.cut_to(Failure::TEXT_BYTES_MAX))
+        let key = w.key.map(KeyPlace::try_from).transpose()?.map(Box::new);
+        Ok(Failure { code, message, place, stderr_tail: w.stderr_tail.into(), key }.cut_to(Failure::TEXT_BYTES_MAX))
     }
 }
 impl From<Failure> for v1::Failure {
@@ -32,8 +33,21 @@ impl From<Failure> for v1::Failure {
             code: d.code.as_str().to_string(),
             message: d.message,
             place: d.place.map(Into::into),
-            stderr_tail: d.stderr_tail,
+            stderr_tail: d.stderr_tail.into(),
+            key: d.key.map(|key| (*key).into()),
         }
+    }
+}
+
+impl TryFrom<v1::KeyPlace> for KeyPlace {
+    type Error = ConvertError;
+    fn try_from(w: v1::KeyPlace) -> Result<Self, ConvertError> {
+        Ok(KeyPlace { digest: required(w.digest, "key.digest")?.try_into()?, shown: cut(w.shown, NAME_BYTES_MAX) })
+    }
+}
+impl From<KeyPlace> for v1::KeyPlace {
+    fn from(d: KeyPlace) -> Self {
+        v1::KeyPlace { digest: Some(d.digest.into()), shown: d.shown }
     }
 }
 
@@ -83,10 +97,11 @@ mod tests {
 
     #[test]
     fn long_failure_fits_into_every_message() {
-        let long = Failure { stderr_tail: "s".repeat(1 << 20), ..Failure::new(Code::UserError, "m".repeat(1 << 20)) };
+        let long =
+            Failure { stderr_tail: "s".repeat(1 << 20).into(), ..Failure::new(Code::UserError, "m".repeat(1 << 20)) };
         let wire = v1::Failure::from(long.clone());
         assert!(wire.message.len() < Failure::TEXT_BYTES_MAX + 10);
-        let raw = v1::Failure { message: long.message, stderr_tail: long.stderr_tail, ..wire };
+        let raw = v1::Failure { message: long.message, stderr_tail: long.stderr_tail.into(), ..wire };
         let back = Failure::try_from(raw).unwrap();
         assert!(back.message.len() + back.stderr_tail.len() < 2 * Failure::TEXT_BYTES_MAX + 10);
     }

@@ -138,6 +138,7 @@ impl TryFrom<v1::StageStatus> for StageStatus {
             bytes_done: w.bytes_done,
             bytes_total: w.bytes_total,
             bytes_running: w.bytes_running,
+            records: w.records,
         })
     }
 }
@@ -149,6 +150,7 @@ impl From<StageStatus> for v1::StageStatus {
             bytes_done: d.bytes_done,
             bytes_total: d.bytes_total,
             bytes_running: d.bytes_running,
+            records: d.records,
         }
     }
 }

@@ -135,6 +135,7 @@ impl TryFrom<v1::Task> for Task {
             inputs: list(w.inputs, "task.inputs", PLAN_ITEMS_MAX)?,
             outputs: list(w.outputs, "task.outputs", PLAN_ITEMS_MAX)?,
             job_input_bytes: w.job_input_bytes,
+            skip_keys: list(w.skip_keys, "task.skip_keys", PLAN_ITEMS_MAX)?,
         })
     }
 }
@@ -145,6 +146,7 @@ impl From<Task> for v1::Task {
             inputs: wire_list(d.inputs),
             outputs: wire_list(d.outputs),
             job_input_bytes: d.job_input_bytes,
+            skip_keys: wire_list(d.skip_keys),
         }
     }
 }

@@ -61,6 +61,16 @@ pub struct Failure {
     pub place: ::core::option::Option<RecordPlace>,
     #[prost(string, tag = "4")]
     pub stderr_tail: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub key: ::core::option::Option<KeyPlace>,
+}
+/// `shown`: for people.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyPlace {
+    #[prost(message, optional, tag = "1")]
+    pub digest: ::core::option::Option<Digest>,
+    #[prost(string, tag = "2")]
+    pub shown: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Counters {
@@ -409,6 +419,8 @@ pub struct Task {
     pub outputs: ::prost::alloc::vec::Vec<TaskOutput>,
     #[prost(uint64, tag = "4")]
     pub job_input_bytes: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub skip_keys: ::prost::alloc::vec::Vec<Digest>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PartReport {
@@ -742,6 +754,8 @@ pub struct StageStatus {
     pub bytes_total: u64,
     #[prost(uint64, tag = "5")]
     pub bytes_running: u64,
+    #[prost(uint64, tag = "6")]
+    pub records: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailedAttempt {
@@ -2268,6 +2282,7 @@ pub struct ScrubProgress {
     pub gone: u64,
 }
 /// `permille`: 0 if unknown. `mark`: changes whenever the attempt makes progress; 0 if unknown. `waits`: it is queued.
+/// `records`: that it has read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttemptProgress {
     #[prost(message, optional, tag = "1")]
@@ -2278,6 +2293,8 @@ pub struct AttemptProgress {
     pub mark: u64,
     #[prost(bool, tag = "4")]
     pub waits: bool,
+    #[prost(uint64, tag = "5")]
+    pub records: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AttemptDone {

@@ -127,8 +127,10 @@ impl Cluster {
         let full = self.kinds.disks.then_some(node.full);
         let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.worker.begun().into_iter().collect());
         let listed: Vec<AttemptId> = node.listed().collect();
-        let mut progress: BTreeMap<AttemptId, Progress> =
-            listed.into_iter().map(|a| (a, Progress { attempt: a, permille: 0, mark: 0, waits: true })).collect();
+        let mut progress: BTreeMap<AttemptId, Progress> = listed
+            .into_iter()
+            .map(|a| (a, Progress { attempt: a, permille: 0, mark: 0, waits: true, records: 0 }))
+            .collect();
         for attempt in attempts {
             // Some attempts report no progress.
             let permille = match self.dice.percent(70) {
@@ -136,7 +138,7 @@ impl Cluster {
                 false => 0,
             };
             let permille = if self.stuck.contains(&attempt) { 999 } else { permille };
-            progress.insert(attempt, Progress { attempt, permille, mark: 0, waits: false });
+            progress.insert(attempt, Progress { attempt, permille, mark: 0, waits: false, records: 0 });
         }
         let progress = progress.into_values().collect();
         self.step(Event::WorkerBeat { worker: id, progress, lists_all: true, full });

@@ -131,7 +131,7 @@ pub(crate) fn explain(
         _ => (Code::ExecutorCrashed, format!("the job's process ended: {status}"), true),
     };
     Exit {
-        failure: Failure { stderr_tail, ..Failure::new(code, message) },
+        failure: Failure { stderr_tail: stderr_tail.into(), ..Failure::new(code, message) },
         self_inflicted,
         killed_by_worker,
         guilty: None,
@@ -181,7 +181,7 @@ mod tests {
         assert!(end(11, "").self_inflicted && !end(9, "").self_inflicted);
         assert_eq!(end(6, "memory allocation of 10 bytes failed").failure.code, Code::OutOfMemory);
         assert_eq!(end(127 << 8, "").failure.code, Code::ExecutorCrashed, "once ready, it had been started");
-        assert_eq!(end(1 << 8, "last words").failure.stderr_tail, "last words");
+        assert_eq!(&*end(1 << 8, "last words").failure.stderr_tail, "last words");
     }
 
     #[test]

@@ -65,7 +65,7 @@ mod tests {
     use windrow_sim::samples::attempt;
 
     fn at(n: u32) -> Now {
-        Now { attempt: attempt(1, n), mark: (0, 0), place: None }
+        Now { attempt: attempt(1, n), mark: (0, 0), place: None, records: 0, records_all: 0 }
     }
 
     #[test]

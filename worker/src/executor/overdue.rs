@@ -66,7 +66,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn at(n: u32, mark: u64) -> Now {
-        Now { attempt: attempt(1, n), mark: (mark, 0), place: None }
+        Now { attempt: attempt(1, n), mark: (mark, 0), place: None, records: 0, records_all: 0 }
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl<E: Fn(Notice) + Send + Sync + 'static> Supervisor<E> {
 
     fn with_stderr(&self, mut failure: Failure) -> Failure {
         if failure.stderr_tail.is_empty() {
-            failure.stderr_tail = self.log.lock().stderr_tail();
+            failure.stderr_tail = self.log.lock().stderr_tail().into();
         }
         failure
     }

@@ -170,7 +170,7 @@ async fn signal_is_reported_with_the_tail_of_stderr() {
     let exit = f.exit().await;
     assert_eq!(exit.failure.code, Code::ExecutorCrashed);
     assert!(exit.failure.message.contains("SIGSEGV"), "{}", exit.failure);
-    assert_eq!(exit.failure.stderr_tail, "about to crash");
+    assert_eq!(&*exit.failure.stderr_tail, "about to crash");
     assert!(exit.self_inflicted && !exit.killed_by_worker);
 }
 
@@ -231,7 +231,7 @@ async fn a_failed_task_carries_what_was_written_before_it() {
     match f.next().await {
         Notice::Failed { generation: 1, attempt: id, failure, lost: None } => {
             assert_eq!((id, failure.code), (attempt(1, 0), Code::UserError));
-            assert_eq!(failure.stderr_tail, "the record is bad");
+            assert_eq!(&*failure.stderr_tail, "the record is bad");
         }
         other => panic!("{other:?}"),
     }
@@ -273,7 +273,7 @@ async fn executor_start_failure_has_its_reason() {
     assert_eq!((failure.code, failure.message.as_str()), (Code::PlanInvalid, "no such plan"));
     let failure = Fixture::start("dies_early", fake()).not_started().await;
     assert_eq!(failure.code, Code::ExecutorCrashed);
-    assert!(failure.message.contains("code 5") && failure.stderr_tail == "cannot plan", "{failure:?}");
+    assert!(failure.message.contains("code 5") && &*failure.stderr_tail == "cannot plan", "{failure:?}");
 }
 
 #[tokio::test]

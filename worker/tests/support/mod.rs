@@ -171,7 +171,7 @@ pub fn chunk(path: &Path) -> TaskInput {
 }
 
 pub fn task(id: AttemptId, inputs: Vec<TaskInput>, outputs: Vec<TaskOutput>) -> Task {
-    Task { attempt: id, inputs, outputs, job_input_bytes: 0 }
+    Task { attempt: id, inputs, outputs, job_input_bytes: 0, skip_keys: Vec::new() }
 }
 
 /// The input of a task that reads the first output of a stage, of this number of partitions.

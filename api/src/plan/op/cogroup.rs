@@ -90,7 +90,7 @@ pub(super) fn for_each_key<K: Key, V: Datum, W: Datum>(
         let group = Group::Key(&key);
         let mut vs = Values { cursor: &left, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
         let mut ws = Values { cursor: &right, group, bytes, arena, decode: decode_value::<W>, types: PhantomData };
-        cx.working_on_key::<K, _>(&key, || f(k, &mut vs, &mut ws));
+        cx.working_on_key::<K>(&key, || f(k, &mut vs, &mut ws));
         left.skip(group)?;
         right.skip(group)?;
         memory.reset(cx);

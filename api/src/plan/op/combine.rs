@@ -169,7 +169,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         let mut groups = 0u64;
         let spilled = folder.finish(!cx.any_order(), |_, key, acc| {
             let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable_there)?;
-            cx.working_on_key::<K, _>(key, || {
+            cx.working_on_key::<K>(key, || {
                 let finished = cx.in_op(&self.op, || self.combiner.finish(acc));
                 finished.with(|v| sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v))))
             });

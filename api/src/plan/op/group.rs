@@ -114,9 +114,7 @@ where
             let decode = decode_grouped::<B, V>;
             let mut values: Values<'_, (B, V)> =
                 Values { cursor: &cursor, group, bytes, arena, decode, types: PhantomData };
-            cx.working_on_key::<A, _>(first, || {
-                call(cx, &self.op, sink, |out| (self.f)(A::shorten(a), &mut values, out))
-            });
+            cx.working_on_key::<A>(first, || call(cx, &self.op, sink, |out| (self.f)(A::shorten(a), &mut values, out)));
             cursor.skip(group)?;
             memory.reset(cx);
             groups += 1;

@@ -103,7 +103,7 @@ where
             let group = Group::Key(&key);
             let mut values =
                 Values { cursor: &cursor, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
-            cx.working_on_key::<K, _>(&key, || call(cx, &self.op, sink, |out| (self.f)(k, &mut values, out)));
+            cx.working_on_key::<K>(&key, || call(cx, &self.op, sink, |out| (self.f)(k, &mut values, out)));
             cursor.skip(group)?;
             memory.reset(cx);
             groups += 1;

@@ -149,6 +149,7 @@ fn reader(partition: u32, ports: Vec<EdgePort>) -> Task {
         inputs: vec![TaskInput::Edge(EdgeInput { ports, bytes: 0 })],
         outputs: vec![TaskOutput::Edge { partitions: 2 }],
         job_input_bytes: 0,
+        skip_keys: Vec::new(),
     }
 }
 

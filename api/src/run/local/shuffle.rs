@@ -261,6 +261,7 @@ mod tests {
             inputs: vec![TaskInput::Edge(EdgeInput { ports: ports.iter().map(port).collect(), bytes: 0 })],
             outputs: vec![TaskOutput::Broadcast],
             job_input_bytes: 0,
+            skip_keys: Vec::new(),
         }
     }
 

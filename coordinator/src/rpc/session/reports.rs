@@ -47,8 +47,8 @@ pub(super) fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         }
         Said::Beat(beat) => {
             let one = |p: v1::AttemptProgress| {
-                let v1::AttemptProgress { attempt: named, permille, mark, waits } = p;
-                Ok(Progress { attempt: attempt(named)?, permille, mark, waits })
+                let v1::AttemptProgress { attempt: named, permille, mark, waits, records } = p;
+                Ok(Progress { attempt: attempt(named)?, permille, mark, waits, records })
             };
             let progress = beat.progress.into_iter().map(one).collect::<Result<_, Status>>()?;
             return Ok(Report::Beat { progress, lists_all: beat.lists_all, full: beat.no_room, scrub: beat.scrub });
