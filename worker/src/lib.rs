@@ -20,6 +20,7 @@ mod fetch;
 mod file_list;
 mod find_places;
 mod finished_part;
+mod heap;
 mod job;
 mod known_lists;
 mod logs;

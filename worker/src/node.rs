@@ -14,6 +14,7 @@ use crate::deletions::Deletions;
 use crate::disk_space::Room;
 use crate::error::Error;
 use crate::executor::{self, Left, Notice, Spawner};
+use crate::heap::Heap;
 use crate::job::JobSetup;
 use crate::known_lists::KnownLists;
 use crate::logs::Logs;
@@ -146,6 +147,7 @@ pub(crate) struct Node {
     post: mpsc::UnboundedSender<Mail>,
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
+    heap: Heap,
     deletions: Deletions,
     /// For excerpts of records in messages.
     looks: StorageCalls,
@@ -185,6 +187,7 @@ impl Node {
             post,
             mail,
             background: TaskTracker::new(),
+            heap: Heap::default(),
             deletions: Deletions::default(),
             looks: StorageCalls::new(executor::LOOK_MAX),
             draining: false,

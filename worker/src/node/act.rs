@@ -223,6 +223,7 @@ impl Node {
         let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, staging)| staging).collect();
         self.remove(id, folders, stagings, executors);
         self.collect_artifacts();
+        self.heap.job_ended();
     }
 
     /// Executors and stagings may recreate a folder of an ended job before they are cancelled. They have ended now: the
