@@ -35,7 +35,7 @@ pub struct Style {
 pub enum Progress {
     /// One bar for each stage, redrawn in place.
     Bars,
-    /// A line when something changed, at most one per second.
+    /// A line when something changed, at most one per second; one more when the job enters a state in which it waits.
     Lines,
     /// Nothing, not even the id, except failures.
     Quiet,
@@ -64,6 +64,8 @@ pub struct Report {
     bars: Bars,
     line: String,
     line_at_ms: Option<u64>,
+    /// The state in the last line.
+    line_state: Option<JobState>,
 }
 
 impl Report {
@@ -81,6 +83,7 @@ impl Report {
             bars: Bars::default(),
             line: String::new(),
             line_at_ms: None,
+            line_state: None,
         }
     }
 
@@ -156,11 +159,14 @@ impl Report {
             return;
         }
         let line = text::line(status, &self.paces);
+        // No other status may follow for an hour.
+        let begins_to_wait = status.waiting.is_some() && self.line_state != Some(status.state);
         let due = self.line_at_ms.is_none_or(|at| status.elapsed_ms.saturating_sub(at) >= LINE_INTERVAL_MS);
-        if line != self.line && due {
+        if line != self.line && (due || begins_to_wait) {
             self.say(&line);
             self.line = line;
             self.line_at_ms = Some(status.elapsed_ms);
+            self.line_state = Some(status.state);
         }
     }
 

@@ -65,11 +65,11 @@ impl EngineError {
         }
     }
 
-    /// The path whose disk is full, if that is the cause.
+    /// The path whose disk is full or whose file has reached the limit on sizes, if that is the cause.
     fn full_disk(&self) -> Option<&Path> {
         match self {
             EngineError::Io { source, path, .. } | EngineError::File { source: FormatError::Io(source), path } => {
-                space::is_full(source).then_some(path)
+                (space::is_full(source) || space::is_file_limit(source)).then_some(path)
             }
             _ => None,
         }

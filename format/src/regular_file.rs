@@ -44,7 +44,7 @@ pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 /// The content of a regular file of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// As [`open`]; `InvalidData` for a longer one (`FileTooLarge` is that of a write, and counts as a full disk).
+/// As [`open`]; `InvalidData` for a longer one (`FileTooLarge` is that of a write).
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;

@@ -4,9 +4,14 @@ use std::io;
 use std::path::Path;
 use windrow_model::ByteSize;
 
-/// Returns whether a disk, or the user's quota on it, is full, or the file has reached the limit on file sizes (`ulimit -f`).
+/// Returns whether a disk, or the user's quota on it, is full.
 pub fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Returns whether a file has reached the limit on file sizes of this process (`ulimit -f`), or of its file system.
+pub fn is_file_limit(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::FileTooLarge
 }
 
 /// The space of a disk.
@@ -67,8 +72,12 @@ pub fn leave_spare(path: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// The error's text; for a full disk, with the bytes that are free now, or that it has no room for another file.
+/// The error's text; for a full disk, with the bytes that are free now, or that it has no room for another file; for the limit on
+/// file sizes, with its name.
 pub fn with_free_space(e: &io::Error, path: &Path) -> String {
+    if is_file_limit(e) {
+        return format!("{e}; the file has reached the limit of this process (`ulimit -f`) or of its file system");
+    }
     match is_full(e).then(|| Disk::of(path)).flatten() {
         Some(Disk { free_files: Some(0), .. }) => format!("{e}; no more files fit on the disk (inodes)"),
         Some(disk) => format!("{e}; {} free", ByteSize(disk.free_bytes)),

@@ -80,7 +80,7 @@ codes! {
     // Cluster.
     WorkerLost "WORKER_LOST" Retry "the worker was killed or cut off; its work runs again elsewhere";
     FetchFailed "FETCH_FAILED" Retry "the worker that holds this data does not answer";
-    SegmentCorrupt "SEGMENT_CORRUPT" Retry "a block's checksum does not match: the map runs again";
+    SegmentCorrupt "SEGMENT_CORRUPT" Retry "shuffle data was found damaged again and again: look at the disks and the memory of the workers that the message names (`windrow worker list` shows those that are excluded), drain them, and submit the job again";
     StaleAttempt "STALE_ATTEMPT" Retry "this attempt was fenced; its result is not used";
     StorageTimeout "STORAGE_TIMEOUT" Charge "the file system that holds this path does not answer: look at its mount and its server";
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";

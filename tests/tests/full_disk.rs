@@ -362,7 +362,7 @@ fn truly_full_disk_costs_attempts_but_no_worker() {
     cluster.stop();
 }
 
-/// The limit on file sizes (`ulimit -f`) fails the write like a full disk, and does not kill the process.
+/// The limit on file sizes (`ulimit -f`) fails the write with its name, and does not kill the process.
 #[test]
 fn limit_on_file_size_is_an_error_of_the_write() {
     let folder = folder();
@@ -375,7 +375,7 @@ fn limit_on_file_size_is_an_error_of_the_write() {
         command
     };
     let local = run(limited(64, "wordcount").args(["many", "--output", "limited"]));
-    local.with(1).shows_error("NO_SPACE", &["File too large"]);
+    local.with(1).shows_error("IO_ERROR", &["File too large", "`ulimit -f`"]);
     assert!(!folder.path().join("limited").exists());
     // The binary of the job exceeds this coordinator's limit.
     let mut coordinator = limited(8 << 10, "windrow");
@@ -388,7 +388,7 @@ fn limit_on_file_size_is_an_error_of_the_write() {
     };
     let job = binary("wordcount");
     let submitted = ask(&["submit", job.to_str().unwrap(), "--", "few", "--output", "out"]);
-    submitted.with(1).shows_error("NO_SPACE", &["File too large"]);
+    submitted.with(1).shows_error("IO_ERROR", &["File too large", "`ulimit -f`"]);
     ask(&["job", "list"]).ok();
     assert_eq!(coordinator.stop(), Some(0));
 }

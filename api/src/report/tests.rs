@@ -75,6 +75,22 @@ fn id_comes_first_and_lines_at_most_once_a_second() {
     );
 }
 
+/// The next status may come in an hour.
+#[test]
+fn job_that_waits_at_once_is_shown_as_it_is() {
+    let waits = |ms, state| {
+        let status = status(ms, 0);
+        let waiting = Some("no worker takes new tasks: the disk of a is full".to_string());
+        JobStatus { state, waiting, stages: Vec::new(), ..status }
+    };
+    let [mut planning, running] =
+        [(0, JobState::Planning), (50, JobState::Running)].map(|(ms, state)| waits(ms, state));
+    planning.waiting = None;
+    let text = shown(Progress::Lines, &[planning, running.clone(), JobStatus { elapsed_ms: 60, ..running }]);
+    let lines: Vec<_> = text.lines().skip(1).take(2).collect();
+    assert_eq!(lines, ["planning", "running; no worker takes new tasks: the disk of a is full"]);
+}
+
 #[test]
 fn bytes_and_records_of_running_tasks_count() {
     let at = |elapsed_ms, bytes_running, records| {
