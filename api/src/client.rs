@@ -5,6 +5,7 @@
 //! Nothing here prints.
 
 mod backup;
+mod beginning;
 mod chunk_transfer;
 mod cutting;
 mod data;

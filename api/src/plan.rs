@@ -16,4 +16,4 @@ pub(crate) mod op;
 mod read;
 pub(crate) mod records;
 pub(crate) mod side;
-mod stored;
+pub(crate) mod stored;

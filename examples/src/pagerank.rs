@@ -1,7 +1,7 @@
 //! PageRank over an edge list: rank = 0.15 + 0.85 × incoming, start 1.0; every node with an edge has a rank.
 //!
 //! `pagerank EDGES... --rounds N --output DIR`, lines `from to` → `node<TAB>rank`. With `--until D` a driver runs
-//! rounds (at most `--rounds`) until no rank moves by more than D.
+//! rounds (at most `--rounds`) until no rank moves by more than D, and keeps links and ranks between them.
 
 use windrow::prelude::*;
 
@@ -50,11 +50,12 @@ fn round(links: &Pairs<u64, Vec<u64>>, ranks: &Pairs<u64, f64>) -> Pairs<u64, f6
 fn start(links: &Pairs<u64, Vec<u64>>) -> Pairs<u64, f64> {
     links
         .map(|(from, targets), out| {
-            out.push(from);
-            out.extend(targets)
+            out.emit(from, 1.0);
+            for to in targets {
+                out.emit(*to, 1.0)
+            }
         })
-        .distinct()
-        .map(|node, out| out.emit(node, 1.0))
+        .combine(Max)
 }
 
 impl Job for PageRank {
@@ -68,48 +69,56 @@ impl Job for PageRank {
     }
 }
 
-/// One round as a job of its own: reads the ranks of the previous round, if there is one.
+/// Writes what the rounds read: the links, and the ranks before the first round.
 #[derive(clap::Args, Serialize, Deserialize)]
-struct Round {
+struct Start {
     edges: Vec<String>,
     #[arg(long)]
-    before: Option<String>,
+    links: String,
     #[arg(long)]
-    output: String,
+    ranks: String,
+}
+
+impl Job for Start {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let links = links(flow, &self.edges);
+        start(&links).write(records_sink(&self.ranks))?;
+        links.write(records_sink(&self.links))
+    }
+}
+
+/// One round as a job of its own. Links and ranks lie by node already, so they are joined where they are.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Round {
+    links: String,
+    ranks: String,
+    next: String,
 }
 
 impl Job for Round {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        let links = links(flow, &self.edges);
-        let ranks = match &self.before {
-            None => start(&links),
-            Some(folder) => flow.read(lines(folder)).map(|line, out| {
-                let (node, rank) =
-                    line.split_once('\t').ok_or_else(|| Error::msg("the line is not `node<TAB>rank`"))?;
-                out.emit(node.parse::<u64>()?, rank.parse::<f64>()?);
-                Ok(())
-            }),
-        };
+        let links = flow.read(records::<(u64, Vec<u64>)>(&self.links));
+        let ranks = flow.read(records::<(u64, f64)>(&self.ranks));
         let next = round(&links, &ranks).share();
         next.join(&ranks)
-            .map(|(_, (now, before)), out| out.emit((), (now - before).abs()))
-            .combine(Max)
+            .map(|(_, (now, before)), out| out.push((now - before).abs()))
+            .combine_all(Max)
             .collect("moved");
-        next.write(tsv(&self.output))
+        next.write(records_sink(&self.next))
     }
 }
 
-/// Copies the last round's ranks unchanged to the user's output.
+/// Writes the last round's ranks to the user's output.
 #[derive(clap::Args, Serialize, Deserialize)]
-struct Keep {
+struct Finish {
     ranks: String,
     #[arg(long)]
     output: String,
 }
 
-impl Job for Keep {
+impl Job for Finish {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        flow.read(bytes_lines(&self.ranks)).write(text(&self.output))
+        flow.read(records::<(u64, f64)>(&self.ranks)).write(tsv(&self.output))
     }
 }
 
@@ -128,27 +137,24 @@ fn until(args: Until, session: &Session) -> Result<()> {
     let PageRank { edges, rounds, output } = args.job;
     // Fail before the first round, not after the last.
     session.check_output(&output)?;
-    let scratch = format!("{output}.rounds");
-    let mut before = None;
-    for n in 0..rounds.max(1) {
-        let folder = format!("{scratch}/{n}");
-        let done = session.run(&Round { edges: edges.clone(), before: before.clone(), output: folder.clone() })?;
-        before = Some(folder);
-        let moved = done.collected::<((), f64)>("moved")?.into_iter().map(|(_, m)| m).fold(0.0, f64::max);
+    let (links, mut ranks) = (session.keep("links")?, session.keep("ranks")?);
+    session.run(&Start { edges, links: links.clone(), ranks: ranks.clone() })?;
+    for n in 0..rounds {
+        let next = session.keep("ranks")?;
+        let done = session.run(&Round { links: links.clone(), ranks, next: next.clone() })?;
+        ranks = next;
+        let moved = done.collected::<f64>("moved")?.into_iter().fold(0.0, f64::max);
         eprintln!("round {n}: ranks moved by at most {moved}");
         if moved <= args.until {
             break;
         }
     }
-    if let Some(ranks) = before {
-        session.run(&Keep { ranks, output })?;
-    }
-    std::fs::remove_dir_all(scratch)?;
+    session.run(&Finish { ranks, output })?;
     Ok(())
 }
 
 fn main() -> std::process::ExitCode {
-    let program = windrow::Program::new().internal_job::<Round>().internal_job::<Keep>();
+    let program = windrow::Program::new().internal_job::<Start>().internal_job::<Round>().internal_job::<Finish>();
     if std::env::args().any(|arg| arg.starts_with("--until")) {
         program.driver("", until).run()
     } else {

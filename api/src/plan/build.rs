@@ -4,22 +4,25 @@ use crate::error::{Error, Result};
 use crate::plan::captured::Captured;
 use crate::plan::flow::{Built, Flow};
 use crate::plan::job::AnyJob;
+use crate::plan::stored::Datasets;
 use crate::run::panics::panic_message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use windrow_model::Code;
 
-/// Builds the plan of a job that is submitted from here, in the current folder.
+/// Builds the plan of a job that is submitted from here, in the current folder. `datasets` are those that it may read.
 ///
 /// # Errors
 /// The error or panic of the job's `plan`, or a plan that is not valid.
-pub(crate) fn build(job: &dyn AnyJob, overwrite: bool) -> Result<Built> {
+pub(crate) fn build(job: &dyn AnyJob, overwrite: bool, datasets: Option<Datasets>) -> Result<Built> {
     let base = std::env::current_dir()
         .map_err(|e| Error::new(Code::IoError, format!("cannot determine the current folder: {e}")))?;
     // A parameter that is not sent (`serde(skip)`) has its default in executors, so it has it here too.
     let elsewhere = job.elsewhere();
-    plan(elsewhere.as_deref().unwrap_or(job), Flow::new(base, overwrite, None))
+    let flow = Flow::new(base, overwrite, None);
+    flow.see_datasets(datasets);
+    plan(elsewhere.as_deref().unwrap_or(job), flow)
 }
 
 /// Builds the plan of a job under test, whose relative paths begin at `base`, and whose sinks keep their records.
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn panic_in_a_plan_is_an_error_with_its_text() {
         for (what, text) in [("static", "no such thing"), ("plan", "no plan")] {
-            let error = build(&Panics { what: what.to_string() }, false).err().unwrap();
+            let error = build(&Panics { what: what.to_string() }, false, None).err().unwrap();
             assert_eq!(error.code(), Code::PlanInvalid);
             assert_eq!(error.failure().message, format!("the job's `plan` panicked: {text}"));
             assert_eq!(error.code().exit_code(), 1);
@@ -85,7 +88,8 @@ mod tests {
 
     #[test]
     fn local_plan_uses_the_parameters_of_executors() {
-        let said = |kept| build(&Says { kept: Some(kept), skipped: 5 }, false).err().unwrap().failure().message.clone();
+        let said =
+            |kept| build(&Says { kept: Some(kept), skipped: 5 }, false, None).err().unwrap().failure().message.clone();
         assert_eq!(said(0.1), "Some(0.1) 0");
         // Parameters without a round trip are only used in this process.
         assert_eq!(said(f64::NAN), "Some(NaN) 5");

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::plan::build::build;
 use crate::plan::explain::explain;
 use crate::plan::job::AnyJob;
+use crate::plan::stored::Datasets;
 use crate::run::flags::{Run, RunFlags};
 use crate::stdout;
 use std::fs::File;
@@ -27,9 +28,9 @@ pub(crate) fn describe(job: &dyn AnyJob, name: &str, flags: &RunFlags) -> Result
     let mut described = v1::Describe { protocol: Some(windrow_proto::own_range()), ..Default::default() };
     let mut sides = Vec::new();
     if flags.explain {
-        described.explained = explain(&build(job, flags.overwrite)?.plan);
+        described.explained = explain(&build(job, flags.overwrite, None)?.plan);
     } else {
-        let (spec, contents) = specify(job, name, flags)?;
+        let (spec, contents) = specify(job, name, flags, None)?;
         described.spec = Some(spec.into());
         sides = contents;
     }
@@ -68,8 +69,13 @@ fn answer_file() -> Result<Option<File>> {
 }
 
 /// The spec of a job without its id and its binary, and the side values.
-pub(crate) fn specify(job: &dyn AnyJob, name: &str, flags: &RunFlags) -> Result<(JobSpec, Vec<Vec<u8>>)> {
-    let built = build(job, flags.overwrite)?;
+pub(crate) fn specify(
+    job: &dyn AnyJob,
+    name: &str,
+    flags: &RunFlags,
+    datasets: Option<Datasets>,
+) -> Result<(JobSpec, Vec<Vec<u8>>)> {
+    let built = build(job, flags.overwrite, datasets)?;
     let spec = JobSpec {
         id: JobId(uuid::Uuid::nil()),
         name: name.to_string(),

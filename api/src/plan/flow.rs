@@ -9,6 +9,7 @@ use crate::plan::chain::Branch;
 use crate::plan::counter::Counter;
 use crate::plan::demand::Shuffled;
 use crate::plan::side::{Side, SideSlot};
+use crate::plan::stored::Datasets;
 use crate::task::broadcasts::with_broadcasts;
 use crate::task::context::{StageFn, TaskCx};
 use crate::task::failure::TaskResult;
@@ -51,6 +52,8 @@ pub(crate) struct Draft {
     /// Existing edges: the same records shuffled in the same way are shuffled once.
     edges: RefCell<BTreeMap<(u64, String), Shuffled>>,
     next_node: Cell<u64>,
+    /// What is known of datasets where the plan is built.
+    datasets: RefCell<Option<Datasets>>,
     /// Numbers of partitions that lie in files of records.
     files_of: RefCell<Vec<Partitions>>,
     /// Base folder of relative paths.
@@ -91,6 +94,15 @@ impl Flow {
     /// Where the records of a sink with this path are kept; none unless the run is under test.
     pub(crate) fn capture<R: Datum>(&self, path: &str) -> Option<Capture> {
         Some(self.0.captured.as_ref()?.begin::<R>(self.absolute(path)))
+    }
+
+    /// Lets the plan see how records lie in datasets.
+    pub(crate) fn see_datasets(&self, datasets: Option<Datasets>) {
+        *self.0.datasets.borrow_mut() = datasets;
+    }
+
+    pub(crate) fn datasets(&self) -> Option<Datasets> {
+        self.0.datasets.borrow().clone()
     }
 
     /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions. Calls with

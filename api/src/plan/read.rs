@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::plan::chain::Branch;
 use crate::plan::flow::{Flow, place};
 use crate::plan::records::Records;
-use crate::plan::stored::{Layout, stored_at};
+use crate::plan::stored::{Datasets, Layout, stored_at};
 use crate::source::{Expected, Source, SourceChain};
 use crate::task::culprit::Op;
 use std::panic::Location;
@@ -54,7 +54,8 @@ impl Flow {
     /// How records lie in these inputs, if that helps the plan and can be seen from where the job is started. All processes of
     /// the job get what that one has seen. Records of another type make the plan invalid.
     fn layout_of<R: Datum>(&self, inputs: &[String], at: &Location<'_>) -> Option<Layout> {
-        let seen = self.side_bytes("layout of records", || Ok(serde_json::to_vec(&seen::<R>(inputs)?)?));
+        let seen =
+            self.side_bytes("layout of records", || Ok(serde_json::to_vec(&seen::<R>(inputs, self.datasets())?)?));
         let layout = seen.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
         layout.unwrap_or_else(|e| {
             let Failure { code, message, .. } = e.into_failure();
@@ -70,11 +71,11 @@ impl Flow {
 }
 
 /// Compares the type of the records with those of the inputs, and returns how they lie in the only input.
-fn seen<R: Datum>(inputs: &[String]) -> Result<Option<Layout>> {
+fn seen<R: Datum>(inputs: &[String], datasets: Option<Datasets>) -> Result<Option<Layout>> {
     let expected = Expected::of::<R>();
     let mut layout = None;
     for input in inputs {
-        if let Some(stored) = stored_at(input)? {
+        if let Some(stored) = stored_at(input, datasets.as_ref())? {
             expected.check(&stored.description, &stored.path)?;
             layout = stored.layout;
         }

@@ -4,10 +4,14 @@ use crate::error::{Error, Result};
 use crate::sink::RECORDS_FORMAT;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use windrow_format::manifest::{self, ManifestError};
 use windrow_format::record_file::{Description, read_description};
 use windrow_format::regular_file;
 use windrow_model::{Code, Location, Partitions};
+
+/// Describes the first chunk of a dataset, and says how many there are. `None` if it cannot be read.
+pub(crate) type Datasets = Rc<dyn Fn(&str) -> Option<(Description, usize)>>;
 
 /// An input of records.
 pub(crate) struct Stored {
@@ -38,13 +42,22 @@ impl Layout {
     }
 }
 
-/// Describes an input: a finished output, or one file. `None` for any other, and for one that cannot be read from here; the
+/// Describes an input: a finished output, one file, or a dataset. `None` for any other, and for one that cannot be read from here; the
 /// tasks that read it find out.
 ///
 /// # Errors
 /// `INPUT_CORRUPT` for an output of records of which a part is missing or has another size than it was written with.
-pub(crate) fn stored_at(input: &str) -> Result<Option<Stored>> {
-    match Location::of(input).path() {
+pub(crate) fn stored_at(input: &str, datasets: Option<&Datasets>) -> Result<Option<Stored>> {
+    let location = Location::of(input);
+    if let (Some(name), Some(datasets)) = (location.dataset(), datasets) {
+        return Ok(datasets(name).map(|(description, chunks)| {
+            // The order of chunks is that in which they were put; only tasks see whether each part is in its place.
+            let layout = Layout::of(&description, chunks).filter(|layout| layout.keyed);
+            let layout = layout.map(|layout| Layout { sorted: false, ..layout });
+            Stored { path: PathBuf::from(input), description, layout }
+        }));
+    }
+    match location.path() {
         Some(path) if path.is_dir() => output_at(path),
         Some(path) => {
             Ok(described(path).map(|description| Stored { path: path.to_path_buf(), description, layout: None }))

@@ -12,11 +12,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use windrow_format::names;
-use windrow_model::{JobId, Location, Plan};
+use windrow_model::{JobId, Location, Plan, SinkSpec};
 use windrow_store::Outputs;
 
 /// Age at which an unlocked folder counts as dead: a run locks its folder right after it has created it.
-const UNLOCKED_FOR: Duration = Duration::from_secs(60);
+pub(crate) const UNLOCKED_FOR: Duration = Duration::from_secs(60);
 
 /// Marks the folder as in use while the returned file is open. If the file system has no such locks, nothing is marked
 /// and nothing is removed.
@@ -31,11 +31,16 @@ pub(crate) fn lock(folder: &Path) -> Option<File> {
 /// Removes the temporary folders of dead runs in `parent`, and their staging folders there and beside the outputs of
 /// this plan.
 pub(crate) fn remove(parent: &Path, plan: &Plan) {
-    remove_of(rustix::process::geteuid().as_raw(), parent, plan);
+    remove_of(rustix::process::geteuid().as_raw(), parent, &plan.sinks);
+}
+
+/// Removes the temporary folders of dead runs and sessions in `parent`, and their staging folders there.
+pub(crate) fn remove_in(parent: &Path) {
+    remove_of(rustix::process::geteuid().as_raw(), parent, &[]);
 }
 
 /// The same for what belongs to this user.
-fn remove_of(user: u32, parent: &Path, plan: &Plan) {
+fn remove_of(user: u32, parent: &Path, sinks: &[SinkSpec]) {
     let dead: BTreeSet<JobId> = entries(parent).filter_map(|path| remove_dead(user, &path)).collect();
     if dead.is_empty() {
         return;
@@ -43,7 +48,7 @@ fn remove_of(user: u32, parent: &Path, plan: &Plan) {
     // The outputs of dead runs lay beside their temporary files, or beside the outputs of this plan.
     let here = parent.join("output");
     let outputs = Outputs::default();
-    for location in plan.sinks.iter().filter_map(|sink| sink.staged_at()).chain([Location::Path(&here)]) {
+    for location in sinks.iter().filter_map(|sink| sink.staged_at()).chain([Location::Path(&here)]) {
         let Ok(kind) = outputs.at(location) else { continue };
         let areas = kind.earlier(location).unwrap_or_default();
         areas.iter().filter(|(job, _)| dead.contains(job)).for_each(|(_, area)| remove_all(area));
@@ -103,7 +108,7 @@ mod tests {
         });
         fs::create_dir(dir.path().join(".windrow-of-another")).unwrap();
         let lock = lock(&alive.0).unwrap();
-        remove_of(rustix::process::geteuid().as_raw() + 1, dir.path(), &plan);
+        remove_of(rustix::process::geteuid().as_raw() + 1, dir.path(), &plan.sinks);
         assert!(dead.0.exists() && dead.1.exists(), "they belong to another user");
         remove(dir.path(), &plan);
         assert!(!dead.0.exists() && !dead.1.exists());

@@ -276,7 +276,7 @@ fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<u8> {
     let flags = RunFlags::from_arg_matches(matches)?;
     let job = make(matches)?;
     if flags.explain {
-        explain(&build(&*job, flags.overwrite)?, flags.format)?;
+        explain(&build(&*job, flags.overwrite, None)?, flags.format)?;
         return Ok(0);
     }
     let json = flags.format == OutputFormat::Json;

@@ -4,12 +4,15 @@ use crate::client::{Artifact, Cluster};
 use crate::error::{Error, Result};
 use crate::plan::describe::specify;
 use crate::plan::job::AnyJob;
+use crate::plan::stored::Datasets;
 use crate::run::finished::Finished;
 use crate::run::flags::RunFlags;
 use crate::run::job_id::new_job_id;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use windrow_model::{Code, Digest, JobState, JobStatus};
+use std::rc::Rc;
+use windrow_format::record_file::read_description;
+use windrow_model::{Code, Digest, Failure, JobState, JobStatus};
 
 /// A connected cluster and what is known about it.
 pub(super) struct Remote {
@@ -37,6 +40,40 @@ impl Remote {
         Ok(Remote { runtime, cluster, binary: RefCell::new(None) })
     }
 
+    /// URL of the coordinator.
+    pub(super) fn url(&self) -> &str {
+        self.cluster.url()
+    }
+
+    /// Describes datasets of records for plans.
+    fn datasets(&self) -> Datasets {
+        let (runtime, cluster) = (self.runtime.handle().clone(), self.cluster.clone());
+        Rc::new(move |name| {
+            let (bytes, chunks) = runtime.block_on(cluster.beginning(name)).ok()?;
+            Some((read_description(&bytes[..]).ok()?, chunks))
+        })
+    }
+
+    /// The names of all datasets.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
+    pub(super) fn dataset_names(&self) -> Result<Vec<String>, Failure> {
+        let datasets = self.runtime.block_on(self.cluster.datasets())?;
+        Ok(datasets.into_iter().map(|dataset| dataset.name).collect())
+    }
+
+    /// Removes a dataset, if there is one of this name.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
+    pub(super) fn remove_dataset(&self, name: &str) -> Result<(), Failure> {
+        match self.runtime.block_on(self.cluster.remove_dataset(name)) {
+            Err(e) if e.code == Code::DatasetNotFound => Ok(()),
+            other => other,
+        }
+    }
+
     /// Submits a job under this name, watches it with `progress`, and fetches what it collected.
     pub(super) fn run(
         &self,
@@ -45,7 +82,7 @@ impl Remote {
         flags: &RunFlags,
         progress: impl FnMut(&JobStatus),
     ) -> Result<Finished> {
-        let (mut spec, sides) = specify(job, name, flags)?;
+        let (mut spec, sides) = specify(job, name, flags, Some(self.datasets()))?;
         spec.id = new_job_id()?;
         let collects = !spec.plan.collects.is_empty();
         let known = *self.binary.borrow();
