@@ -10,6 +10,8 @@ mod character;
 mod float;
 mod int;
 pub(crate) mod items;
+#[cfg(feature = "jiff")]
+mod jiff;
 #[cfg(test)]
 mod laws;
 pub(crate) mod list;

@@ -194,6 +194,9 @@ macro_rules! display {
     )*};
 }
 display!(u128, i8, i16, i32, i64, i128, f32, f64, bool);
+// The forms of ISO 8601 and RFC 3339.
+#[cfg(feature = "jiff")]
+display!(jiff::civil::Date, jiff::civil::DateTime, jiff::Timestamp);
 
 impl Fields for char {
     fn fields(r: char, out: &mut FieldWriter<'_>) -> Result<()> {

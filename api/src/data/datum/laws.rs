@@ -55,6 +55,36 @@ proptest! {
         holds::<i128>(a as i128 * b as i128, b as i128, (a as i128 * b as i128).cmp(&(b as i128)))?;
     }
 
+    #[cfg(feature = "jiff")]
+    #[test]
+    fn times(
+        a in (-9_000i16..9_000, 1i8..=12, 1i8..=28), b in (-9_000i16..9_000, 1i8..=12, 1i8..=28),
+        t in -300_000_000_000_000_000_000i128..250_000_000_000_000_000_000, ahead in -2_000_000_000i128..2_000_000_000,
+        c in (0i8..24, 0i8..60, 0i8..60, 0i32..1_000_000_000), d in (0i8..24, 0i8..60, 0i8..60, 0i32..1_000_000_000),
+    ) {
+        use jiff::civil::{Date, DateTime, Time};
+        let date = |(year, month, day)| Date::new(year, month, day).unwrap();
+        let (a, b) = (date(a), date(b));
+        holds::<Date>(a, b, a.cmp(&b))?;
+        holds::<Reverse<Date>>(Reverse(a), Reverse(b), b.cmp(&a))?;
+        let time = |(h, m, s, n)| Time::new(h, m, s, n).unwrap();
+        for (a, b) in [(a, a), (a, b)] {
+            let (a, b) = (DateTime::from_parts(a, time(c)), DateTime::from_parts(b, time(d)));
+            holds::<DateTime>(a, b, a.cmp(&b))?;
+        }
+        let at = |nanos| jiff::Timestamp::from_nanosecond(nanos).unwrap();
+        for (t, u) in [(at(t), at(t + ahead)), (at(ahead), at(0)), (jiff::Timestamp::MIN, jiff::Timestamp::MAX)] {
+            holds::<jiff::Timestamp>(t, u, t.cmp(&u))?;
+            lists(&vec![t, u], &vec![t])?;
+        }
+        let mut bytes = Vec::new();
+        <(i16, i8, i8)>::encode::<true>((2023, 2, 29), &mut bytes);
+        prop_assert!(Date::decode::<true>(&mut Reader::new(&bytes, &Arena::new())).is_err());
+        bytes.clear();
+        <(i64, u32)>::encode::<true>((1, 1_000_000_000), &mut bytes);
+        prop_assert!(jiff::Timestamp::decode::<true>(&mut Reader::new(&bytes, &Arena::new())).is_err());
+    }
+
     #[test]
     fn floats(a in any::<f64>(), b in any::<f64>()) {
         prop_assume!(!a.is_nan() && !b.is_nan());

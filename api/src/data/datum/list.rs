@@ -130,6 +130,9 @@ visited! {
     [A: Datum, B: Datum, C: Datum, D: Datum, E: Datum, G: Datum] (A, B, C, D, E, G);
 }
 
+#[cfg(feature = "jiff")]
+visited! { [] jiff::civil::Date; [] jiff::civil::DateTime; [] jiff::Timestamp; }
+
 impl<T: Element> Datum for Vec<T> {
     type Ref<'a> = T::List<'a>;
     const BORROWS: bool = true;
