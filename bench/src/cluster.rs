@@ -167,7 +167,7 @@ fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     seconds("the same, with a new binary", times(&submit_cold)?);
     seconds("a job of a driver (2 tasks in 2 stages)", times(&|| Ok(driver()? / 1e3))?);
     seconds(
-        "a job of a driver (9 tasks in 6 stages)",
+        "a job of a driver (8 tasks in 8 stages)",
         times(&|| Ok((rounds(JOBS + 1)? - rounds(1)?) / f64::from(JOBS)))?,
     );
     Ok(())

@@ -88,8 +88,8 @@ fn driver_keeps_ranks_and_leaves_nothing() {
     assert_eq!((files().len(), datasets(&cluster)), (3, vec![]));
     // A driver that fails removes its results, too.
     fs::write(path.join("edges"), "1 2\nno edge\n").unwrap();
-    cluster.job(path, "pagerank", args("failed")).with(1).shows_error("USER_ERROR", &["from to"]);
-    local(path, "pagerank", args("failed")).with(1).shows_error("USER_ERROR", &["from to"]);
+    cluster.job(path, "pagerank", args("failed")).with(1).shows_error("USER_ERROR", &["edges:4"]);
+    local(path, "pagerank", args("failed")).with(1).shows_error("USER_ERROR", &["edges:4"]);
     assert_eq!((files().len(), datasets(&cluster)), (3, vec![]));
     cluster.stop();
 }
@@ -120,7 +120,7 @@ fn next_session_removes_the_datasets_of_a_killed_one() {
     fs::write(path.join("at-once"), "").unwrap();
     let (mut next, own) = hold("at-once");
     eventually("the session has ended", || next.has_ended() == Some(Some(0)));
-    assert_eq!(datasets(&cluster), [kept.clone()], "{dead} and {own} are gone");
+    assert_eq!(datasets(&cluster), std::slice::from_ref(&kept), "{dead} and {own} are gone");
     assert!(!claim_of(&dead).exists() && !claim_of(&own).exists());
     fs::write(path.join("later"), "").unwrap();
     eventually("the session has ended", || living.has_ended() == Some(Some(0)));
