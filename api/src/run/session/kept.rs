@@ -82,11 +82,7 @@ impl Kept {
     /// `UNREACHABLE`; the system gives no random bytes.
     pub(super) fn there(remote: Rc<Remote>) -> Result<Kept> {
         #[cfg(feature = "client")]
-        return Ok(Kept {
-            area: Area::There(Claim::new(&remote)?),
-            remote: Some(remote),
-            names: BTreeMap::new(),
-        });
+        return Ok(Kept { area: Area::There(Claim::new(&remote)?), remote: Some(remote), names: BTreeMap::new() });
         #[cfg(not(feature = "client"))]
         match *remote {}
     }
