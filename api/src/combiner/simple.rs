@@ -89,10 +89,19 @@ macro_rules! unsigned {
                 }
             }
             fn finish(total: $w) -> $w { total }
+            // Most totals that are moved are of one value or of a few: they take one byte of a shuffle.
             #[inline]
-            fn encode_total(total: &$w, out: &mut Vec<u8>) { out.extend_from_slice(&total.to_le_bytes()) }
+            fn encode_total(total: &$w, out: &mut Vec<u8>) {
+                match u8::try_from(*total) {
+                    Ok(byte) => out.push(byte),
+                    Err(_) => out.extend_from_slice(&total.to_le_bytes()),
+                }
+            }
             #[inline]
             fn decode_total(bytes: &[u8]) -> Result<$w, DecodeError> {
+                if let [byte] = bytes {
+                    return Ok((*byte).into());
+                }
                 let bytes = bytes.try_into().map_err(|_| DecodeError::new("sum", "wrong length"))?;
                 Ok(<$w>::from_le_bytes(bytes))
             }
@@ -268,9 +277,26 @@ impl<V: Datum> Combiner<V> for Count {
         acc
     }
     fn encode(&self, acc: &u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&acc.to_le_bytes())
+        <u64 as Number>::encode_total(acc, out)
     }
     fn decode(&self, bytes: &[u8]) -> Result<u64, DecodeError> {
         <u64 as Number>::decode_total(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_below_256_take_one_byte() {
+        for (total, length) in [(0u64, 1), (1, 1), (255, 1), (256, 8), (u64::MAX, 8)] {
+            let (mut sum, mut count) = (Vec::new(), Vec::new());
+            <u64 as Number>::encode_total(&total, &mut sum);
+            Combiner::<u64>::encode(&Count, &total, &mut count);
+            assert_eq!((sum.len(), &sum), (length, &count));
+            assert_eq!(<u64 as Number>::decode_total(&sum).ok(), Some(total));
+        }
+        assert!(<u64 as Number>::decode_total(&[0; 2]).is_err());
     }
 }
