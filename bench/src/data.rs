@@ -163,7 +163,61 @@ fn write(name: &str, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
                 out.line(&format!("{time} user{user:05} /page/{}", random.below(1000)))?;
             }
         }
+        "reads" => reads(random, bytes, out)?,
+        "requests" => requests(random, bytes, out)?,
         other => return Err(std::io::Error::other(format!("there is no input `{other}`"))),
+    }
+    Ok(())
+}
+
+/// A FASTQ file: reads of 150 bases from a genome that it covers about twelve times, with one wrong base in 200.
+fn reads(mut random: Random, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
+    const READ: usize = 150;
+    const BASES: &[u8; 4] = b"ACGT";
+    let genome: Vec<u8> = (0..bytes / 26 + READ as u64).map(|_| BASES[random.below(4) as usize]).collect();
+    let mut n = 0;
+    while out.bytes < bytes {
+        let start = random.below((genome.len() - READ) as u64 + 1) as usize;
+        let mut read = genome[start..start + READ].to_vec();
+        read.iter_mut().for_each(|base| {
+            if random.below(200) == 0 {
+                *base = BASES[random.below(4) as usize];
+            }
+        });
+        let quality: String = (0..READ).map(|_| char::from(b'#' + random.below(40) as u8)).collect();
+        out.line(&format!("@read{n} length={READ}"))?;
+        out.line(&String::from_utf8_lossy(&read))?;
+        out.line("+")?;
+        out.line(&quality)?;
+        n += 1;
+    }
+    Ok(())
+}
+
+/// Lines of JSON with twenty fields.
+fn requests(mut random: Random, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
+    const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "HEAD"];
+    const STATUS: [u16; 8] = [200, 200, 200, 200, 204, 301, 404, 500];
+    let mut n = 0;
+    while out.bytes < bytes {
+        let [time, user, size, ms] = [10, 1_000_000, 100_000, 1_000].map(|most| random.below(most));
+        let country = format!("c{:02}", random.below(60));
+        let (method, status) = (METHODS[random.below(5) as usize], STATUS[random.below(8) as usize]);
+        let [host, city, page, version] = [50, 3_000, 20_000, 30].map(|most| random.below(most));
+        let (session, price) = (random.number(), random.below(100_000) as f64 / 100.0);
+        out.line(&format!(
+            "{{\"id\":{n},\"time\":\"2026-01-01T00:00:0{time}Z\",\"user\":{user},\"session\":\"{session:016x}\",\
+             \"country\":\"{country}\",\"city\":\"city{city}\",\"host\":\"web{host}\",\"method\":\"{method}\",\
+             \"path\":\"/shop/page/{page}\",\"query\":\"sort=price&page={version}\",\"status\":{status},\
+             \"bytes\":{size},\"ms\":{ms},\"cached\":{},\"referrer\":\"https://example.org/{page}\",\
+             \"browser\":\"Browser/{version}.0\",\"os\":\"os{}\",\"mobile\":{},\"price\":{price:.2},\
+             \"tags\":[\"a{}\",\"b\"]}}",
+            page % 2 == 0,
+            user % 5,
+            user % 3 == 0,
+            city % 7,
+        ))?;
+        n += 1;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ struct Args {
     #[command(subcommand)]
     hidden: Option<Hidden>,
     /// wordcount, terasort, stations, grep, join, index, pagerank, medians (of values that no combiner folds), distinct (words of
-    /// which none comes twice) [default: all]
+    /// which none comes twice), kmers (sequences of 21 bases in a FASTQ file), jsonl (five of twenty fields) [default: all]
     rows: Vec<String>,
     /// Size of each input in MiB
     #[arg(long, default_value_t = 256)]
@@ -70,7 +70,7 @@ struct Row {
     check: check::Check,
 }
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 11] = [
     Row { name: "wordcount", inputs: &["text"], example: "wordcount", args: plainly, check: check::same_lines },
     Row { name: "terasort", inputs: &["records"], example: "terasort", args: sort, check: check::sorted_records },
     Row { name: "stations", inputs: &["readings"], example: "stations", args: plainly, check: check::close_lines },
@@ -82,6 +82,14 @@ const ROWS: [Row; 9] = [
         name: "medians",
         inputs: &["edges"],
         example: "windrow-bench-medians",
+        args: plainly,
+        check: check::same_lines,
+    },
+    Row { name: "kmers", inputs: &["reads"], example: "windrow-bench-kmers", args: plainly, check: check::same_lines },
+    Row {
+        name: "jsonl",
+        inputs: &["requests"],
+        example: "windrow-bench-jsonl",
         args: plainly,
         check: check::same_lines,
     },

@@ -28,6 +28,8 @@ pub(crate) fn run(row: &str, inputs: &[PathBuf], output: &Path) -> Result<()> {
         "pagerank" => pagerank(file(), &mut out),
         "medians" => medians(file(), &mut out),
         "distinct" => wordcount(file(), &mut out),
+        "kmers" => kmers(file(), &mut out),
+        "jsonl" => jsonl(file(), &mut out),
         other => return Err(format!("there is no row `{other}`")),
     }
     .and_then(|()| out.flush())
@@ -252,6 +254,52 @@ fn pagerank(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     }
     for (node, rank) in sorted(ranks) {
         writeln!(out, "{node}\t{rank}")?;
+    }
+    Ok(())
+}
+
+fn kmers(text: &[u8], out: &mut Out) -> std::io::Result<()> {
+    const K: usize = 21;
+    let count = |half| {
+        let mut counts: HashMap<&[u8], u64> = HashMap::new();
+        for line in lines(half).filter(|line| line.iter().all(|base| b"ACGTN".contains(base))) {
+            line.windows(K).for_each(|bases| *counts.entry(bases).or_default() += 1);
+        }
+        counts
+    };
+    let mut all: Vec<(&[u8], u64)> = fold(text, count, |a, b| *a += b).into_iter().collect();
+    all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    for (bases, n) in all.into_iter().take(20) {
+        out.write_all(bases)?;
+        writeln!(out, "\t{n}")?;
+    }
+    Ok(())
+}
+
+/// The text of a field of a line of JSON whose strings have no escapes, without quotes.
+fn json_field<'l>(line: &'l str, name: &str) -> &'l str {
+    let value = line.split_once(&format!("\"{name}\":")).map_or("", |(_, rest)| rest);
+    let value = value.strip_prefix('"').unwrap_or(value);
+    value.split(['"', ',', '}']).next().unwrap_or_default()
+}
+
+fn jsonl(text: &[u8], out: &mut Out) -> std::io::Result<()> {
+    type Sums = (u64, u64, u64);
+    let read = |half| {
+        let mut sums: HashMap<(&str, &str), Sums> = HashMap::new();
+        for line in lines(half).filter_map(|line| std::str::from_utf8(line).ok()) {
+            let number = |name| number(json_field(line, name).as_bytes());
+            if number("status") == 200 && number("ms") < 500 {
+                let key = (json_field(line, "country"), json_field(line, "method"));
+                let (n, bytes, slowest) = sums.entry(key).or_default();
+                (*n, *bytes, *slowest) = (*n + 1, *bytes + number("bytes"), number("ms").max(*slowest));
+            }
+        }
+        sums
+    };
+    let merge = |a: &mut Sums, b: Sums| *a = (a.0 + b.0, a.1 + b.1, a.2.max(b.2));
+    for ((country, method), (n, bytes, slowest)) in sorted(fold(text, read, merge)) {
+        writeln!(out, "{country}\t{method}\t{n}\t{bytes}\t{slowest}")?;
     }
     Ok(())
 }
