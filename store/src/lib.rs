@@ -32,6 +32,8 @@ mod mount;
 mod receipts;
 mod replace;
 mod staging;
+#[cfg(feature = "storage-calls")]
+mod storage_threads;
 mod walk;
 
 pub use commit_state::CommitState;

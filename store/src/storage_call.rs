@@ -1,7 +1,7 @@
 //! File system calls that may never return.
 //!
 //! A call on a dead network file system hangs, and neither a signal nor a deadline ends it. A daemon therefore runs
-//! each such call on a thread of its own. If the call makes no progress within its limit, the caller gets
+//! each such call on a thread that has no other call (`storage_threads.rs`). If the call makes no progress within its limit, the caller gets
 //! `STORAGE_TIMEOUT`, which names the path, and the thread is abandoned: it ends when the call returns, if ever.
 //! Abandoned threads are counted by the mount of their path. A mount with the maximum number of them is considered
 //! dead: calls on it fail at once until one of its threads has returned. Mounts are determined from the text of the
@@ -10,12 +10,12 @@
 use crate::error::{Result, StoreError};
 use crate::mount::mount_of;
 use crate::outputs::{Output, Outputs};
-use crate::start_thread::{start_thread, thread_failure_code};
+use crate::start_thread::thread_failure_code;
+use crate::storage_threads::StorageThreads;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -23,8 +23,6 @@ use windrow_model::{Code, Escape, Location};
 
 /// Most abandoned threads of one mount.
 pub const ABANDONED_PER_MOUNT_MAX: usize = 8;
-/// Stack size in bytes of the thread of a call.
-const STACK_BYTES: usize = 1 << 20;
 
 /// Progress of a call that may take longer than its limit. A call that touches one path need not use it.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +45,7 @@ pub struct StorageCalls {
     /// Time without progress after which a call is abandoned.
     limit: Duration,
     abandoned: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
+    threads: StorageThreads,
     outputs: Outputs,
 }
 
@@ -56,7 +55,12 @@ impl StorageCalls {
 
     /// Creates a set of calls, each of which is abandoned after `limit` without progress.
     pub fn new(limit: Duration) -> StorageCalls {
-        StorageCalls { limit, abandoned: Arc::default(), outputs: Outputs::default() }
+        StorageCalls {
+            limit,
+            abandoned: Arc::default(),
+            threads: StorageThreads::default(),
+            outputs: Outputs::default(),
+        }
     }
 
     /// The same calls on these kinds of storage for outputs.
@@ -82,7 +86,7 @@ impl StorageCalls {
         self.lock().values().sum()
     }
 
-    /// Runs `call`, which touches `path` and may touch others, on a thread of its own. If the future is dropped, a
+    /// Runs `call`, which touches `path` and may touch others, on a thread that has no other call. If the future is dropped, a
     /// thread that still runs counts as abandoned.
     ///
     /// # Errors
@@ -111,8 +115,8 @@ impl StorageCalls {
             drop(end);
             let _ = answer.send(result);
         };
-        start_thread(|| thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES), body)
-            .await
+        let started = self.threads.run(body).await;
+        started
             .map_err(|e| failed(thread_failure_code(&e), format!("cannot start a thread for a storage call: {e}")))?;
         let mut seen = progress.count();
         loop {
@@ -199,6 +203,7 @@ impl Default for StorageCalls {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use std::thread;
 
     const SHORT: Duration = Duration::from_millis(20);
 
