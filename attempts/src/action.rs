@@ -11,7 +11,7 @@ pub enum Action {
     StartExecutor { job: JobId, generation: u64 },
     /// Give it to the executor at once, before later actions that name it.
     Run(AttemptId),
-    /// Delete the files that a dead executor may have left in the attempt's folder; answered by `Cleared`.
+    /// Delete the files that a dead executor may have left of the attempt; answered by `Cleared`.
     Clear(AttemptId),
     /// Ask the executor to stop this attempt; answered by its end or by `CancelOverdue`.
     Cancel(AttemptId),

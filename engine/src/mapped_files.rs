@@ -14,6 +14,9 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Files that are compared by the address of their path before the path itself is looked up.
+const RECENT: usize = 4;
+
 /// Mapped files by path. Threads share it. A kept file stays mapped, and its disk space in use, until it is forgotten or
 /// makes room for another one.
 #[derive(Debug)]
@@ -59,10 +62,11 @@ impl MappedFiles {
         let mut of_segment = vec![None; segments.len()];
         for (index, segment) in segments.iter().enumerate().filter(|(_, segment)| segment.resident.is_none()) {
             let end = segment.offset.saturating_add(segment.length);
-            let number = match files.last() {
-                // Neighbours often share a file, and its path.
-                Some(last) if Arc::ptr_eq(&last.path, &segment.path) => files.len() - 1,
-                _ => *numbers.entry(segment.path.clone()).or_insert(files.len()),
+            // Neighbours often share a file and its path, or alternate between the files of a few workers.
+            let known = files.iter().rev().take(RECENT).position(|file| Arc::ptr_eq(&file.path, &segment.path));
+            let number = match known {
+                Some(back) => files.len() - 1 - back,
+                None => *numbers.entry(segment.path.clone()).or_insert(files.len()),
             };
             match files.get_mut(number) {
                 Some(file) => file.end = file.end.max(end),

@@ -1,13 +1,13 @@
 //! Names of files and folders that more than one crate builds or parses: each only here.
 //!
 //! There are four groups: an output (parts, `_SUCCESS`), hidden folders beside it (staging, trash), the folder of a local
-//! run, and a worker's scratch folder (one folder for each attempt, with its inputs and outputs). What only one daemon
-//! names in its data folder is named by that daemon. Works on text only: touches no file.
+//! run, and the folder of a job's scratch files, whose attempts each have a prefix. What only one daemon names in its data
+//! folder is named by that daemon. Works on text only: touches no file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use windrow_model::{AttemptId, Digest, JobId};
+use windrow_model::{AttemptId, Digest, JobId, WorkerId};
 
 /// The manifest: the last file to be written to an output.
 pub const SUCCESS: &str = "_SUCCESS";
@@ -49,7 +49,7 @@ pub const PARTS: &str = "_parts";
 /// File name in [`PARTS`] of a part of this attempt; unique to the attempt.
 pub fn attempt_part(attempt: &AttemptId, suffix: &str) -> String {
     // How many there will be is not known where a part is staged.
-    format!("{}.{}", part(attempt.task.index, 0, suffix), attempt_folder(attempt))
+    format!("{}.{}", part(attempt.task.index, 0, suffix), attempt_name(attempt))
 }
 
 /// Index and suffix of a part file name. In outputs of earlier releases, numbers from 100,000 on have more digits than
@@ -133,30 +133,29 @@ pub fn job_folder(job: JobId) -> String {
     job.to_string()
 }
 
-/// Name of an attempt's scratch folder within its job's folder: `STAGE-TASK-ATTEMPT-EPOCH`.
-pub fn attempt_folder(attempt: &AttemptId) -> String {
+/// An attempt in the names of files of its job: `STAGE-TASK-ATTEMPT-EPOCH`.
+pub fn attempt_name(attempt: &AttemptId) -> String {
     format!("{}-{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number, attempt.epoch)
 }
 
 /// In a folder that attempts share: the prefix of the names of an attempt's files.
 pub fn attempt_prefix(attempt: &AttemptId) -> String {
-    format!("{}.", attempt_folder(attempt))
+    format!("{}.", attempt_name(attempt))
 }
 
-/// Returns whether [`attempt_folder`] made this name.
-pub fn is_attempt_folder(name: &OsStr) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    name.to_str().is_some_and(|name| name.split('-').count() == 4 && name.split('-').all(is_number))
-}
-
-/// In an attempt's folder: the shuffle file of output `output`.
+/// After an attempt's prefix: the shuffle file of output `output`.
 pub fn edge_file(output: u32) -> String {
     format!("edge-{output}")
 }
 
-/// In an attempt's folder: the part file of a sink of the plan; a task has at most one for each.
+/// After an attempt's prefix: the part file of a sink of the plan; a task has at most one for each.
 pub fn sink_file(sink: u32) -> String {
     format!("sink-{sink}")
+}
+
+/// After an attempt's prefix: what a worker has fetched from `holder` for port `port` of input `input`.
+pub fn fetched_file(holder: WorkerId, input: u32, port: u32) -> String {
+    format!("in-{holder}.{input}.{port}")
 }
 
 /// In a spill folder: a file of sorted run number `run` of process `process`.
@@ -214,17 +213,6 @@ mod tests {
         assert_eq!(a.file_name().unwrap().len(), 255);
         assert_eq!(parse_staging(a.file_name().unwrap()), Some(job()));
         assert!(temporary(OsStr::new(&"x".repeat(255)), 1).len() <= 255);
-    }
-
-    #[test]
-    fn attempt_folders_are_known_by_name() {
-        let task = windrow_model::TaskId { job: job(), stage: windrow_model::StageId(3), index: 70 };
-        let (epoch, incarnation) = (windrow_model::Epoch(4), windrow_model::Incarnation(9));
-        let id = AttemptId { task, number: 1, epoch, incarnation };
-        assert!(is_attempt_folder(OsStr::new(&attempt_folder(&id))));
-        for foreign in ["", "3-70-1", "3-70-1-4-5", "3-70-1-x", "3--1-4", "run-7-1-2"] {
-            assert!(!is_attempt_folder(OsStr::new(foreign)), "{foreign}");
-        }
     }
 
     #[test]

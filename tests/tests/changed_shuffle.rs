@@ -27,7 +27,7 @@ enum Outputs {
 fn is_made_again(outputs: Outputs, change: impl FnOnce(&File, &[u8])) {
     let (bytes, chunk, pattern) = match outputs {
         Outputs::Small => (30_000, "10kB", "spool-*"),
-        Outputs::Large => (6_000_000, "2MB", "edge-*"),
+        Outputs::Large => (6_000_000, "2MB", "*.edge-*"),
     };
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");

@@ -1,4 +1,4 @@
-//! Deletion of folders in the background, a few at a time: a job may leave a million entries, and a disk has one head.
+//! Deletion of files and folders in the background, a few at a time: a job may leave a million entries, and a disk has one head.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,16 +21,16 @@ impl Default for Deletions {
 }
 
 impl Deletions {
-    /// Deletes folders with their content; completes when that is done. Failures are logged, and the sweep of the next
+    /// Deletes files, and folders with their content; completes when that is done. Failures are logged, and the sweep of the next
     /// start deletes the rest.
-    pub(crate) async fn remove(&self, folders: Vec<PathBuf>) {
+    pub(crate) async fn remove(&self, paths: Vec<PathBuf>) {
         // The semaphore is never closed.
         let Ok(_turn) = self.0.acquire().await else { return };
         let remove = move || {
-            for folder in folders {
-                match remove_tree(&folder) {
+            for path in paths {
+                match remove_tree(&path) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        tracing::warn!("cannot delete {}: {e}", folder.escaped());
+                        tracing::warn!("cannot delete {}: {e}", path.escaped());
                     }
                     _ => {}
                 }

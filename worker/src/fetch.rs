@@ -9,6 +9,7 @@ mod arrived;
 mod incoming;
 
 use crate::error::disk_failure;
+use crate::made_files::NewFile;
 use crate::wanted::WantedOutputs;
 use crate::writer::Writer;
 use arrived::Arrived;
@@ -17,7 +18,6 @@ use incoming::Incoming;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -79,14 +79,14 @@ impl Fetcher {
         Fetcher { access, peers: Mutex::default(), streams: Semaphore::new(STREAMS_MAX), progress_deadline }
     }
 
-    /// Writes one partition of these outputs, in their order and without gaps, into the new file `path`. Says which segments
-    /// it holds.
+    /// Writes one partition of these outputs, in their order and without gaps, into the new file `to`, which is not made for a
+    /// partition without segments. Says which segments it holds.
     pub(crate) async fn fetch(
         &self,
         address: &str,
         outputs: &WantedOutputs,
         partition: u32,
-        path: &Path,
+        to: &NewFile,
     ) -> Result<v1::FetchedFile, FetchError> {
         let peer = self.peer(address).map_err(|failure| FetchError::Lost(0, failure))?;
         // The peer's turn comes first: a fetch that waits for a busy peer blocks no stream for others.
@@ -95,12 +95,12 @@ impl Fetcher {
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
         let mut patience = Patience::new(self.progress_deadline);
         let mut arrived = Arrived::default();
-        let (mut tries, mut with_list) = (0, false);
+        let (mut tries, mut with_list) = (0, outputs.is_first_request());
         loop {
             let before = arrived.complete();
             let wanted = Wanted { outputs, partition, with_list };
-            match self.try_fetch(&peer, &wanted, path, &mut arrived, &mut patience).await {
-                Ok(()) => return Ok(arrived.into_file(path, outputs)),
+            match self.try_fetch(&peer, &wanted, to, &mut arrived, &mut patience).await {
+                Ok(()) => return Ok(arrived.into_file(&to.path, outputs)),
                 Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
                 Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
                 Err(TryError::Unknown) if !with_list => with_list = true,
@@ -123,6 +123,8 @@ impl Fetcher {
                     let anew = channel_lazy(address, &self.access)
                         .map_err(|failure| FetchError::Lost(arrived.next_position(), failure))?;
                     *peer.connection.lock().unwrap_or_else(PoisonError::into_inner) = anew;
+                    // The holder has got it, unless it says otherwise.
+                    with_list = false;
                     let pause = backoff.next_delay();
                     tokio::time::sleep(pause).await;
                     patience.waited(pause, 0);
@@ -141,7 +143,8 @@ impl Fetcher {
         let peer = self.peer(address).map_err(lost)?;
         let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut client = clients::transfer(connection);
-        for with_list in [false, true] {
+        let with_list = outputs.is_first_request();
+        for with_list in [with_list, true] {
             let request = v1::LocateOutputsRequest { wanted: Some(outputs.wire(with_list)) };
             let call = tokio::time::timeout(self.progress_deadline, client.locate_outputs(request)).await;
             let silent = |_| lost(Failure::new(Code::FetchFailed, format!("{address} does not answer")));
@@ -174,28 +177,24 @@ impl Fetcher {
         &self,
         peer: &Peer,
         wanted: &Wanted<'_>,
-        path: &Path,
+        to: &NewFile,
         arrived: &mut Arrived,
         patience: &mut Patience,
     ) -> Result<(), TryError> {
+        let is_there = arrived.bytes() > 0;
         arrived.begin_stream();
         let done_bytes = arrived.bytes();
-        let target = path.to_path_buf();
-        let writer = Writer::start(false, move || {
-            let mut file =
-                regular_file::open_with(private::options().write(true).create(true).truncate(false), &target)?;
-            // Only leftovers of a broken try are cut off: ext4 flushes a file to disk on close if it was once truncated
-            // to nothing.
-            if file.metadata()?.len() != done_bytes {
-                file.set_len(done_bytes)?;
-            }
-            file.seek(SeekFrom::Start(done_bytes))?;
-            Ok(file)
-        });
-        let outcome = self.receive(peer, wanted, arrived, &writer, patience).await;
+        let mut writer = FirstBytes { to, done_bytes, is_there, writer: None };
+        if is_there {
+            // Cuts off what is not complete.
+            writer.start();
+        }
+        let outcome = self.receive(peer, wanted, arrived, &mut writer, patience).await;
         let bytes = arrived.bytes();
-        if let Err(e) = writer.finish().await {
-            return Err(TryError::Disk(disk_failure("write", path, bytes - done_bytes, &e)));
+        if let Some(writer) = writer.writer
+            && let Err(e) = writer.finish().await
+        {
+            return Err(TryError::Disk(disk_failure("write", &to.path, bytes - done_bytes, &e)));
         }
         outcome
     }
@@ -205,7 +204,7 @@ impl Fetcher {
         peer: &Peer,
         wanted: &Wanted<'_>,
         arrived: &mut Arrived,
-        writer: &Writer<File>,
+        writer: &mut FirstBytes<'_>,
         patience: &mut Patience,
     ) -> Result<(), TryError> {
         let failed = |what: String| Failure::new(Code::FetchFailed, what);
@@ -280,6 +279,42 @@ impl Fetcher {
                 return Err(broken("the stream ended too early"));
             }
         }
+    }
+}
+
+/// The file of a fetch, which is opened when there are bytes for it.
+struct FirstBytes<'f> {
+    to: &'f NewFile,
+    /// Bytes of earlier tries, which stay.
+    done_bytes: u64,
+    /// Whether an earlier try has made the file.
+    is_there: bool,
+    writer: Option<Writer<File>>,
+}
+
+impl FirstBytes<'_> {
+    /// Queues these bytes; false if the disk failed, which the writer reports.
+    async fn write(&mut self, parts: Vec<Bytes>) -> bool {
+        self.start().write(parts).await
+    }
+
+    fn start(&mut self) -> &Writer<File> {
+        let FirstBytes { to, done_bytes, is_there, .. } = *self;
+        self.writer.get_or_insert_with(|| {
+            let to = to.clone();
+            Writer::start(false, move || {
+                let mut options = private::options();
+                options.write(true).create(true).truncate(false);
+                let mut file = to.open(|path| regular_file::open_with(&mut options, path))?;
+                // Only leftovers of a broken try are cut off: a spare file keeps its pages, and ext4 flushes a file to disk on
+                // close if it was once truncated to nothing.
+                if is_there {
+                    file.set_len(done_bytes)?;
+                }
+                file.seek(SeekFrom::Start(done_bytes))?;
+                Ok(file)
+            })
+        })
     }
 }
 

@@ -5,11 +5,15 @@ use crate::neighbours::{Neighbours, Whereabouts};
 use crate::outputs::Outputs;
 use crate::tables::{Places, Table};
 use crate::wanted::WantedOutputs;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use windrow_attempts::StageError;
 use windrow_format::stage_index::OutputImage;
 use windrow_model::{AttemptId, Code, EdgePort, Failure, Home, OutputRef, WorkerId};
+
+/// Holders that are asked at the same time.
+const AT_ONCE_MAX: usize = 8;
 
 /// What knows where outputs lie.
 #[derive(Debug)]
@@ -18,6 +22,12 @@ pub(crate) struct FindPlaces {
     pub outputs: Outputs,
     pub neighbours: Arc<Neighbours>,
     pub fetcher: Arc<Fetcher>,
+}
+
+/// The outputs of one holder.
+enum Found {
+    InPlace(Vec<(AttemptId, OutputImage)>),
+    Remote(WorkerId, WantedOutputs),
 }
 
 impl FindPlaces {
@@ -48,26 +58,38 @@ impl FindPlaces {
         }
         let mut in_place: Vec<(AttemptId, OutputImage)> = Vec::new();
         let mut remote = Vec::new();
-        for (holder, attempts) in by_holder {
-            if holder == self.worker {
-                let images = self.own(&attempts, port.port.output).await?;
-                in_place.extend(attempts.into_iter().zip(images));
-                continue;
-            }
-            let wanted = WantedOutputs::new(holder, port.port.output, port.partitions, attempts);
-            match peers.get(&holder) {
-                Some(Whereabouts { address, home: Some(home) }) => {
-                    match self.beside(holder, address, home, &wanted).await? {
-                        Some(images) => in_place.extend(wanted.attempts.iter().copied().zip(images)),
-                        None => remote.push((holder, Arc::new(wanted))),
-                    }
-                }
-                _ => remote.push((holder, Arc::new(wanted))),
+        let found = by_holder.into_iter().map(|(holder, attempts)| self.of_holder(holder, attempts, port, peers));
+        let found: Vec<Found> = stream::iter(found).buffered(AT_ONCE_MAX).try_collect().await?;
+        for found in found {
+            match found {
+                Found::InPlace(images) => in_place.extend(images),
+                Found::Remote(holder, wanted) => remote.push((holder, Arc::new(wanted))),
             }
         }
         in_place.retain(|(_, image)| image.length > 0);
         in_place.sort_by_key(|(attempt, _)| attempt.task.index);
         Ok(Places::new(in_place, remote))
+    }
+
+    /// Where the outputs of one holder lie.
+    async fn of_holder(
+        &self,
+        holder: WorkerId,
+        attempts: Vec<AttemptId>,
+        port: &EdgePort,
+        peers: &HashMap<WorkerId, Whereabouts>,
+    ) -> Result<Found, StageError> {
+        if holder == self.worker {
+            let images = self.own(&attempts, port.port.output).await?;
+            return Ok(Found::InPlace(attempts.into_iter().zip(images).collect()));
+        }
+        let wanted = WantedOutputs::new(holder, port.port.output, port.partitions, attempts);
+        if let Some(Whereabouts { address, home: Some(home) }) = peers.get(&holder)
+            && let Some(images) = self.beside(holder, address, home, &wanted).await?
+        {
+            return Ok(Found::InPlace(wanted.attempts.iter().copied().zip(images).collect()));
+        }
+        Ok(Found::Remote(holder, wanted))
     }
 
     /// Where outputs of this worker lie.

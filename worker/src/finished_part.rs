@@ -1,4 +1,4 @@
-//! The file of a finished part, compared with the report of its task before it leaves the attempt's folder.
+//! The file of a finished part, compared with the report of its task before it leaves the folder of the job.
 //!
 //! User code may change files of its attempt when the task is over, and so may a damaged disk. A part that is no longer
 //! what its task has written must not become an output or a chunk of a dataset.

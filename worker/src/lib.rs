@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
 mod artifacts;
+mod attempt_files;
 mod chunks;
 mod chunks_mark;
 mod config;
@@ -24,6 +25,7 @@ mod heap;
 mod job;
 mod known_lists;
 mod logs;
+mod made_files;
 #[doc(hidden)]
 pub mod measured;
 mod membership;
@@ -44,6 +46,8 @@ mod scrub;
 mod sealed_script;
 mod serve;
 mod session;
+mod spare_files;
+mod spread_folders;
 mod staging;
 mod start;
 mod stat_cache;

@@ -4,6 +4,7 @@ use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::Logs;
+use crate::made_files::{MadeFiles, NewFile};
 use crate::membership::Membership;
 use crate::outputs::{Held, Outputs, Spooled};
 use crate::scratch::Scratch;
@@ -75,7 +76,8 @@ impl Offer {
 pub async fn fetch(address: &str, worker: WorkerId, bytes: u64, segment_bytes: u32, to: &Path) -> Result<(), Failure> {
     let wanted = WantedOutputs::new(worker, 0, 1, attempts(bytes, segment_bytes).collect());
     let fetcher = Fetcher::new(Access::default(), Duration::from_secs(30));
-    fetcher.fetch(address, &wanted, 0, to).await.map(drop).map_err(|e| match e {
+    let to = NewFile { path: to.to_path_buf(), made: Arc::new(MadeFiles::new(Arc::default())) };
+    fetcher.fetch(address, &wanted, 0, &to).await.map(drop).map_err(|e| match e {
         FetchError::Lost(_, failure) | FetchError::Disk(failure) => failure,
     })
 }

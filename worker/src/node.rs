@@ -29,6 +29,7 @@ use crate::report_log::ReportLog;
 use crate::scratch::Scratch;
 use crate::serve::Holding;
 use crate::session::{self, Up};
+use crate::spare_files::SpareFiles;
 use crate::staging::{Staged, Staging};
 use crate::tables::Tables;
 use prost::Message;
@@ -44,7 +45,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_attempts::{Attempts, Event, Needs, Report};
-use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Port, Task, WorkerId};
+use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Port, Task, TaskOutput, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
 use windrow_store::StorageCalls;
 
@@ -108,13 +109,24 @@ struct Job {
     told_places: HashMap<Port, u64>,
     /// The log of its finished attempts.
     reports: Arc<ReportLog>,
+    /// Files of inputs that were read.
+    spare: Arc<SpareFiles>,
 }
 
-/// A task that writes into an attempt's folder: it stages inputs or clears outputs.
+/// A task that makes or removes files of an attempt: it stages inputs or clears outputs.
 #[derive(Debug)]
 struct StagingTask {
     cancel: CancellationToken,
-    task: JoinHandle<()>,
+    /// Returns the files that are to be removed if the attempt does not run.
+    task: JoinHandle<Vec<PathBuf>>,
+}
+
+/// An attempt that was given to an executor and has not ended.
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    /// What its executor may be writing.
+    outputs: Vec<TaskOutput>,
 }
 
 /// The daemon's state.
@@ -138,8 +150,8 @@ pub(crate) struct Node {
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
-    /// Start times of running attempts.
-    began: HashMap<AttemptId, Instant>,
+    /// Attempts that run.
+    began: HashMap<AttemptId, Begun>,
     /// What is reported of published parts, again if the answer is lost.
     published: HashMap<AttemptId, PublishedParts>,
     /// Locations of the chunks that assigned tasks need, until they are staged.
@@ -301,7 +313,10 @@ impl Node {
             Mail::ChunksDropped => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
             Mail::Staged(attempt, staged) => {
                 self.chunks_held(&staged.new_chunks);
-                self.staged.insert(attempt, staged);
+                // What was staged for an attempt that was forgotten meanwhile is removed with its staging.
+                if self.attempts.task(attempt).is_some() {
+                    self.staged.insert(attempt, staged);
+                }
                 self.step(Event::Staged(attempt));
             }
         }
@@ -454,6 +469,7 @@ impl Node {
             executor: None,
             gone: Vec::new(),
             told_places: HashMap::new(),
+            spare: Arc::default(),
             setup,
         });
     }

@@ -1,14 +1,14 @@
 //! The finished attempts whose outputs tasks may read, and where each output lies.
 //!
 //! The node writes it; staging and the services read it. It holds an attempt from its end until it is revoked or its job is
-//! dropped. An output is an image (see `windrow_format::shuffle`): in a file of its own in the attempt's folder, or in the
-//! spool of the executor that wrote it.
+//! dropped. An output is an image (see `windrow_format::shuffle`): in a file of its own, or in the spool of the executor that
+//! wrote it.
 
-use crate::scratch::AttemptFolder;
+use crate::attempt_files::AttemptFiles;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use windrow_format::stage_index::OutputImage;
 use windrow_model::{AttemptId, Code, Failure, JobId, OutputReport, TaskReport};
@@ -25,25 +25,38 @@ pub(crate) struct Spooled {
 /// The outputs of one finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
-    folder: AttemptFolder,
+    files: AttemptFiles,
     /// Outputs with records, ascending.
     written: Vec<u32>,
+    /// Sinks for which it has made parts, which are moved away when they are placed.
+    parts: Vec<u32>,
     spooled: Vec<Spooled>,
 }
 
 impl Held {
-    /// The outputs of this report, of which some lie in a spool and the others in this folder.
-    pub(crate) fn new(folder: AttemptFolder, report: &TaskReport, spooled: Vec<Spooled>) -> Held {
+    /// The outputs of this report, of which some lie in a spool and the others in files of the attempt.
+    pub(crate) fn new(files: AttemptFiles, report: &TaskReport, spooled: Vec<Spooled>) -> Held {
         let written = (0u32..).zip(&report.outputs).filter_map(|(i, output)| match output {
             OutputReport::Edge(edge) => (!edge.is_empty()).then_some(i),
             OutputReport::Broadcast(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
         });
-        Held { folder, written: written.collect(), spooled }
+        let parts = report.outputs.iter().filter_map(|output| match output {
+            OutputReport::Sink(part) => Some(part.sink),
+            OutputReport::Edge(_) | OutputReport::Broadcast(_) | OutputReport::Stored(_) => None,
+        });
+        Held { files, written: written.collect(), parts: parts.collect(), spooled }
     }
 
     /// Whether it has written anything for other tasks.
     pub(crate) fn has_outputs(&self) -> bool {
         !self.written.is_empty()
+    }
+
+    /// Its files, those of parts also after they were moved.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let own = self.written.iter().filter(|output| self.spooled.iter().all(|spooled| spooled.output != **output));
+        let own = own.map(|output| self.files.edge(*output));
+        own.chain(self.parts.iter().map(|sink| self.files.sink(*sink))).collect()
     }
 
     /// Its outputs in a spool.
@@ -62,7 +75,7 @@ impl Held {
         if !self.written.contains(&output) {
             return Ok(OutputImage { file: Path::new("").into(), base: 0, length: 0 });
         }
-        let file = self.folder.edge(output);
+        let file = self.files.edge(output);
         let found = fs::symlink_metadata(&file)?;
         // An image has a footer at least. A length of 0 would mean that there are no records.
         match found.is_file() && found.len() > 0 {
@@ -131,7 +144,7 @@ impl Outputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_model::EdgeReport;
+    use windrow_model::{EdgeReport, PartReport};
     use windrow_sim::samples::attempt;
 
     #[test]
@@ -140,7 +153,7 @@ mod tests {
         let edge = |bytes| OutputReport::Edge(EdgeReport { bytes, ..EdgeReport::default() });
         let report = TaskReport { outputs: vec![edge(9), edge(0)], ..TaskReport::default() };
         let outputs = Outputs::default();
-        let at = AttemptFolder::at(folder.path().to_path_buf());
+        let at = AttemptFiles::within(folder.path().to_path_buf(), &attempt(1, 0));
         outputs.insert(attempt(1, 0), Held::new(at.clone(), &report, Vec::new()));
         let locate = |output| {
             let located = outputs.locate([attempt(1, 0)].into_iter(), output);
@@ -154,5 +167,16 @@ mod tests {
         fs::remove_file(at.edge(0)).unwrap();
         fs::create_dir(at.edge(0)).unwrap();
         assert_eq!(locate(0), Err((0, Code::SegmentCorrupt)));
+    }
+
+    #[test]
+    fn files_of_an_attempt_are_known_from_its_report() {
+        let edge = |bytes| OutputReport::Edge(EdgeReport { bytes, ..EdgeReport::default() });
+        let part = OutputReport::Sink(PartReport { sink: 3, bytes: 1, records: 1, checksum: 0 });
+        let report = TaskReport { outputs: vec![edge(9), edge(0), edge(9), part], ..TaskReport::default() };
+        let image = OutputImage { file: Path::new("/spool").into(), base: 0, length: 9 };
+        let files = AttemptFiles::within(PathBuf::from("/job"), &attempt(1, 0));
+        let held = Held::new(files.clone(), &report, vec![Spooled { output: 0, image }]);
+        assert_eq!(held.files(), [files.edge(2), files.sink(3)]);
     }
 }

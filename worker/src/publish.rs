@@ -3,11 +3,11 @@
 //! A part is durable before it is reported. The storage belongs to the user and may not answer: each access has a limit and a
 //! thread of its own.
 
+use crate::attempt_files::AttemptFiles;
 use crate::chunks::Chunks;
 use crate::error::disk_failure;
 use crate::finished_part;
 use crate::job::{JobSetup, StagingFolder};
-use crate::scratch::AttemptFolder;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,7 +66,7 @@ const PLACE_MAX: Duration = Duration::from_secs(600);
 /// own name: it counts only if this attempt is granted again.
 pub(crate) async fn publish(
     attempt: AttemptId,
-    folder: AttemptFolder,
+    files: AttemptFiles,
     parts: Vec<PartReport>,
     setup: &JobSetup,
     chunks: Chunks,
@@ -77,11 +77,11 @@ pub(crate) async fn publish(
     let target = staging
         .iter()
         .find(|s| parts.iter().any(|p| p.sink == s.sink))
-        .map_or(folder.path(), |s| &s.path)
+        .map_or(files.folder(), |s| &s.path)
         .to_path_buf();
     let place = move |progress: &Progress| {
         let to = Targets { staging: &staging, dataset_sinks: &dataset_sinks, outputs: &outputs, chunks: &chunks };
-        place_parts(attempt, &folder, &parts, to, progress)
+        place_parts(attempt, &files, &parts, to, progress)
     };
     storage.for_writes(PLACE_MAX).run(&target, place).await
 }
@@ -98,7 +98,7 @@ struct Targets<'a> {
 /// datasets. Idempotent. Blocks.
 fn place_parts(
     attempt: AttemptId,
-    folder: &AttemptFolder,
+    files: &AttemptFiles,
     parts: &[PartReport],
     to: Targets<'_>,
     progress: &Progress,
@@ -106,7 +106,7 @@ fn place_parts(
     let mut published = PublishedParts::default();
     for part in parts {
         progress.tick();
-        let (sink, source) = (part.sink, folder.sink(part.sink));
+        let (sink, source) = (part.sink, files.sink(part.sink));
         if to.dataset_sinks.contains(&sink) {
             let chunk = to.chunks.keep(&source, part)?;
             let chunk = chunk.map(|(digest, length)| v1::PublishedChunk { sink, digest: Some(digest.into()), length });
@@ -159,13 +159,13 @@ mod tests {
         let id = attempt(1, 7);
         let files = scratch.attempt(&id);
         let chunks = Chunks::new(Arc::new(Scratch::open(&folder.path().join("other")).unwrap()));
-        fs::create_dir_all(files.outputs()).unwrap();
+        fs::create_dir_all(files.folder()).unwrap();
         fs::write(files.sink(1), "for b").unwrap();
         fs::write(files.sink(0), "for a").unwrap();
         let outputs = Outputs::default();
         let to = || Targets { staging: &staging, dataset_sinks: &[], outputs: &outputs, chunks: &chunks };
         let place =
-            |id, files: &AttemptFolder, parts: &[PartReport]| place_parts(id, files, parts, to(), &Progress::default());
+            |id, files: &AttemptFiles, parts: &[PartReport]| place_parts(id, files, parts, to(), &Progress::default());
         let parts = [part(1, "for b"), part(0, "for a")];
         for _ in 0..2 {
             assert_eq!(place(id, &files, &parts).unwrap(), PublishedParts::default());
@@ -178,7 +178,7 @@ mod tests {
 
         let id = attempt(1, 8);
         let files = scratch.attempt(&id);
-        fs::create_dir_all(files.outputs()).unwrap();
+        fs::create_dir_all(files.folder()).unwrap();
         fs::write(files.sink(0), "for").unwrap();
         let changed = place(id, &files, &[part(0, "for a")]).unwrap_err();
         assert!(changed.code == Code::IoError && changed.message.contains("3 bytes instead of 5"), "{changed}");

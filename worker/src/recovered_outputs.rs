@@ -5,9 +5,10 @@
 //! and offers the attempts to the coordinator. Nothing is synced: after a power cut an image may be torn, which is detected,
 //! and the task reruns.
 
+use crate::attempt_files::AttemptFiles;
 use crate::outputs::{Held, Spooled};
 use crate::report_log::{self, KeptReport, ReportLog};
-use crate::scratch::{AttemptFolder, Scratch};
+use crate::scratch::Scratch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -76,9 +77,11 @@ fn restore_job(scratch: &Scratch, aside: &Path) -> Vec<Recovered> {
     let mut recovered = Vec::new();
     for (attempt, (kept, report)) in whole {
         let is_spooled = |output: u32| kept.spooled.iter().any(|spooled| spooled.output == output);
-        let has_files = edges(&report).any(|(output, edge)| !edge.is_empty() && !is_spooled(output));
-        let here = (kept.spooled.is_empty() || spools.contains(&kept.generation))
-            && (!has_files || fs::rename(in_folder(aside, &attempt).path(), in_folder(&home, &attempt).path()).is_ok());
+        let [from, to] = [aside, &home].map(|folder| AttemptFiles::within(folder.to_path_buf(), &attempt));
+        let moved = |(output, edge): (u32, &EdgeReport)| {
+            edge.is_empty() || is_spooled(output) || fs::rename(from.edge(output), to.edge(output)).is_ok()
+        };
+        let here = (kept.spooled.is_empty() || spools.contains(&kept.generation)) && edges(&report).all(moved);
         // Without its record the next incarnation would not find it again.
         if here {
             if let Err(e) = log.append(&kept) {
@@ -109,7 +112,8 @@ pub(crate) fn spooled(job: &Path, generation: u64, places: Vec<windrow_proto::v1
 
 /// Whether the images of an attempt are complete and as its report says.
 fn is_whole(job: &Path, attempt: &AttemptId, kept: &KeptReport, report: &TaskReport) -> bool {
-    let held = Held::new(in_folder(job, attempt), report, spooled(job, kept.generation, kept.spooled.clone()));
+    let files = AttemptFiles::within(job.to_path_buf(), attempt);
+    let held = Held::new(files, report, spooled(job, kept.generation, kept.spooled.clone()));
     edges(report).all(|(output, edge)| {
         let Ok(OutputImage { file, base, length }) = held.image(output) else { return false };
         edge.is_empty()
@@ -128,10 +132,6 @@ fn edges(report: &TaskReport) -> impl Iterator<Item = (u32, &EdgeReport)> {
         OutputReport::Edge(edge) => Some((i, edge)),
         OutputReport::Broadcast(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
     })
-}
-
-fn in_folder(job: &Path, attempt: &AttemptId) -> AttemptFolder {
-    AttemptFolder::at(job.join(windrow_format::names::attempt_folder(attempt)))
 }
 
 /// The folders with such names in a folder; links do not count.
@@ -154,15 +154,15 @@ mod tests {
     /// A finished attempt with one output in a file or in the spool, as an executor leaves it.
     fn finished(scratch: &Scratch, n: u32, spool: Option<&Spool>) -> (AttemptId, TaskReport) {
         let id = attempt(1, n);
-        let folder = scratch.attempt(&id);
-        fs::create_dir_all(folder.outputs()).unwrap();
-        let mut writer = ShuffleWriter::create(&folder.edge(0), Identity::of_output(&id, 0), Codec::None).unwrap();
+        let files = scratch.attempt(&id);
+        fs::create_dir_all(files.folder()).unwrap();
+        let mut writer = ShuffleWriter::create(&files.edge(0), Identity::of_output(&id, 0), Codec::None).unwrap();
         writer.push(0, b"key", b"value").unwrap();
         let outputs = vec![OutputReport::Edge(EdgeReport::of(&writer.finish().unwrap(), 1))];
         let report = TaskReport { outputs, counters: Counters::default(), run_ms: 5, inputs: 6 };
         let spooled = spool.map(|spool| {
-            let place = spool.append(&[&fs::read(folder.edge(0)).unwrap()]).unwrap().unwrap();
-            fs::remove_dir_all(folder.path()).unwrap();
+            let place = spool.append(&[&fs::read(files.edge(0)).unwrap()]).unwrap().unwrap();
+            fs::remove_file(files.edge(0)).unwrap();
             v1::Spooled { output: 0, offset: place.offset, length: place.length }
         });
         let kept = KeptReport {
@@ -211,7 +211,7 @@ mod tests {
             assert_eq!(restored.iter().map(|r| (r.attempt, r.report.clone())).collect::<Vec<_>>(), whole);
             scratch.sweep().unwrap();
             assert!(scratch.attempt(&whole[0].0).edge(0).exists() && restored[1].spooled[0].image.file.exists());
-            assert!(gone.iter().all(|id| !scratch.attempt(id).path().exists()));
+            assert!(gone.iter().all(|id| !scratch.attempt(id).edge(0).exists()));
         }
     }
 }

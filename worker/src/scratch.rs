@@ -12,16 +12,19 @@
 //! crumbs/        the current record of each executor; at a start, those of executors that died with the worker
 //! jobs/INCARNATION/JOB/reports              finished attempts, for the next incarnation (`report_log.rs`)
 //! jobs/INCARNATION/JOB/spool-GENERATION     small outputs of one executor's attempts; removed with the job
-//! jobs/INCARNATION/JOB/ATTEMPT/             outputs, and inputs in `in/`; removed with the attempt, made when there are any
+//! jobs/INCARNATION/JOB/ATTEMPT.*            larger outputs and parts (`attempt_files.rs`), removed with the attempt; fetched
+//!                                           inputs, removed when it has run
 //! ```
 //! A start moves files of earlier incarnations away at once. Finished outputs among them are recovered
 //! (`recovered_outputs.rs`); [`Scratch::sweep`] deletes the rest in the background, and never leaves its own root or
 //! follows a link.
 
+use crate::attempt_files::AttemptFiles;
 use crate::error::Error;
 use crate::note_names::{INCARNATION, WORKER};
 use crate::origin;
 use crate::reserve::Reserve;
+use crate::spread_folders::spread_folders_in;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -46,8 +49,6 @@ const JOBS: &str = "jobs";
 const REPORTS: &str = "reports";
 /// In a job's folder: prefix of the names of spools.
 const SPOOL: &str = "spool-";
-/// Staged inputs, in an attempt's folder.
-const INPUTS: &str = "in";
 /// Folders that a sweep deletes.
 const TRASH: &str = "trash";
 /// Prefix of the trash entries that were `jobs` of an earlier incarnation.
@@ -154,7 +155,17 @@ impl Scratch {
         let write = || durable::write_private(&path, note.as_bytes(), Durability::Sync);
         self.reserve.with_room(write).map_err(|source| Error::DataDir { path: path.clone(), source })?;
         *current = next;
+        self.spread_jobs(next);
         Ok(next)
+    }
+
+    /// Makes the folder of an incarnation, whose jobs are spread over the disk if the file system can do that. An error is none
+    /// of the worker: the first job makes the folder, too.
+    fn spread_jobs(&self, incarnation: Incarnation) {
+        let folder = self.root.join(JOBS).join(incarnation.to_string());
+        if let Err(e) = private::create_folders(&folder).and_then(|()| spread_folders_in(&folder)) {
+            tracing::debug!("the files of jobs are not spread over the disk: {e}");
+        }
     }
 
     /// The path of an artifact.
@@ -240,9 +251,9 @@ impl Scratch {
         self.reserve.refill()
     }
 
-    /// All files of an attempt.
-    pub(crate) fn attempt(&self, attempt: &AttemptId) -> AttemptFolder {
-        AttemptFolder::below(&self.root, attempt)
+    /// The files of an attempt.
+    pub(crate) fn attempt(&self, attempt: &AttemptId) -> AttemptFiles {
+        AttemptFiles::within(self.job(attempt.incarnation, attempt.task.job), attempt)
     }
 
     /// Moves the files of earlier incarnations away, in constant time wherever the file system moves folders.
@@ -276,57 +287,6 @@ impl Scratch {
             swept = swept.and(remove_if_there(&entry?.path()));
         }
         swept
-    }
-}
-
-/// The folder of an attempt's files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AttemptFolder(PathBuf);
-
-impl AttemptFolder {
-    /// The folder of an attempt on the worker with this data folder.
-    pub(crate) fn below(root: &Path, attempt: &AttemptId) -> AttemptFolder {
-        AttemptFolder(job_below(root, attempt.incarnation, attempt.task.job).join(names::attempt_folder(attempt)))
-    }
-    /// A folder outside of this incarnation's layout.
-    pub(crate) fn at(path: PathBuf) -> AttemptFolder {
-        AttemptFolder(path)
-    }
-    /// All of it.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-    /// Staged inputs.
-    pub(crate) fn inputs(&self) -> PathBuf {
-        self.0.join(INPUTS)
-    }
-    /// The outputs of the executor, without a folder of their own: file systems take longer to make one than a small
-    /// task takes.
-    pub(crate) fn outputs(&self) -> PathBuf {
-        self.0.clone()
-    }
-    /// Deletes the outputs of the executor, and keeps the staged inputs.
-    pub(crate) fn remove_outputs(&self) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.0) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_name() == INPUTS {
-                continue;
-            }
-            remove_if_there(&entry.path())?;
-        }
-        Ok(())
-    }
-    /// The shuffle file of an output.
-    pub(crate) fn edge(&self, output: u32) -> PathBuf {
-        self.outputs().join(names::edge_file(output))
-    }
-    /// The part file for a sink.
-    pub(crate) fn sink(&self, sink: u32) -> PathBuf {
-        self.outputs().join(names::sink_file(sink))
     }
 }
 
@@ -493,30 +453,16 @@ mod tests {
         let attempt = scratch.attempt(&attempt(1, 0));
         let job = windrow_sim::samples::attempt(1, 0).task.job;
         assert!(scratch.set_aside_job(job).is_empty(), "there is nothing yet");
-        fs::create_dir_all(attempt.outputs()).unwrap();
+        fs::create_dir_all(attempt.folder()).unwrap();
         fs::write(attempt.edge(0), "old").unwrap();
         // Removing this folder loses nothing that matters.
         fs::remove_dir_all(scratch.root().join(TRASH)).unwrap();
         let aside = scratch.set_aside_job(job);
-        fs::create_dir_all(attempt.outputs()).unwrap();
+        fs::create_dir_all(attempt.folder()).unwrap();
         fs::write(attempt.edge(0), "new").unwrap();
         assert_eq!(aside.len(), 1);
         aside.into_iter().for_each(|old| fs::remove_dir_all(old).unwrap());
         assert_eq!(fs::read_to_string(attempt.edge(0)).unwrap(), "new");
-    }
-
-    #[test]
-    fn outputs_of_an_attempt_go_and_its_inputs_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        let attempt = Scratch::open(folder.path()).unwrap().attempt(&attempt(1, 0));
-        attempt.remove_outputs().unwrap();
-        fs::create_dir_all(attempt.inputs()).unwrap();
-        fs::write(attempt.inputs().join("peer"), "fetched").unwrap();
-        fs::write(attempt.edge(0), "half").unwrap();
-        fs::create_dir_all(attempt.outputs().join("runs/0")).unwrap();
-        attempt.remove_outputs().unwrap();
-        assert_eq!(fs::read_dir(attempt.path()).unwrap().count(), 1);
-        assert_eq!(fs::read_to_string(attempt.inputs().join("peer")).unwrap(), "fetched");
     }
 
     #[test]
@@ -535,11 +481,7 @@ mod tests {
                 deep.push("d");
             }
             fs::create_dir_all(&deep).unwrap();
-            let attempt = scratch.attempt(&id);
-            fs::create_dir_all(attempt.outputs().join("runs/0")).unwrap();
-            fs::write(attempt.edge(0), "half").unwrap();
-            attempt.remove_outputs().unwrap();
-            assert_eq!(fs::read_dir(attempt.path()).unwrap().count(), 0);
+            fs::write(scratch.attempt(&id).edge(0), "half").unwrap();
         }
         let scratch = Scratch::open(folder.path()).unwrap();
         assert!(crate::recovered_outputs::restore(&scratch).is_empty());
@@ -575,9 +517,9 @@ mod tests {
         {
             let scratch = Scratch::open(folder.path()).unwrap();
             let attempt = scratch.attempt(&attempt(1, 0));
-            fs::create_dir_all(attempt.outputs()).unwrap();
+            fs::create_dir_all(attempt.folder()).unwrap();
             fs::write(attempt.edge(0), "old").unwrap();
-            std::os::unix::fs::symlink(outside.path(), attempt.path().join("link")).unwrap();
+            std::os::unix::fs::symlink(outside.path(), attempt.folder().join("link")).unwrap();
             kept = scratch.artifact(Digest::of(b"binary"));
             fs::write(&kept, "binary").unwrap();
             fs::write(folder.path().join(ARTIFACTS).join(names::temporary("half".as_ref(), 7)), "").unwrap();

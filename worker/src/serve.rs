@@ -4,6 +4,7 @@
 //! the stream: a slow reader costs this worker neither memory nor a thread. Callers are authorised before a call gets
 //! here.
 
+mod batch_buffers;
 mod holdings;
 mod segments;
 
@@ -17,7 +18,7 @@ use bytes::Bytes;
 pub(crate) use holdings::Holding;
 use segments::Served;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,9 @@ use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 const PIECE_BYTES: usize = 1 << 20;
 /// Messages queued in one stream.
 const QUEUE_PIECES: usize = 2;
+
+/// From this length on, bytes are read into memory that was not filled with zeros before, which costs a call more.
+const UNFILLED_BYTES_MIN: usize = 32 << 10;
 
 /// A chunk upload without a byte for this long, or with next to none for longer, is aborted.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
@@ -247,9 +251,14 @@ fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Bytes> {
     Ok(data.into())
 }
 
-/// Appends `length` bytes from `offset`, or those up to the end of the file; returns their number.
+/// Appends `length` bytes from `offset`, or those up to the end of the file; returns their number. Moves the file's position.
 fn read_into(data: &mut Vec<u8>, file: &File, offset: u64, length: usize) -> io::Result<usize> {
     failpoint!("serve.read")?;
+    if length >= UNFILLED_BYTES_MIN {
+        let mut file = file;
+        file.seek(SeekFrom::Start(offset))?;
+        return file.take(length as u64).read_to_end(data);
+    }
     let start = data.len();
     data.resize(start + length, 0);
     let done = fill(&mut data[start..], |at, buf| file.read_at(buf, offset + at))?;

@@ -7,6 +7,7 @@
 use crate::error::disk_failure;
 use crate::fetch::{FetchError, Fetcher};
 use crate::find_places::FindPlaces;
+use crate::made_files::{MadeFiles, NewFile};
 use crate::neighbours::Whereabouts;
 use crate::replicas::{Replicas, Sources};
 use crate::scratch::Scratch;
@@ -42,8 +43,8 @@ pub(crate) struct Staging {
 pub(crate) struct Staged {
     /// Every port of every edge that the task reads.
     pub ports: Vec<StagedPort>,
-    /// Whether files were made for it.
-    pub fetched: bool,
+    /// Files that were made for it.
+    pub made: Vec<PathBuf>,
     /// The task's chunk with local files for its contents, if it has any of a dataset.
     pub chunk: Option<Chunk>,
     /// Contents that were fetched.
@@ -89,15 +90,16 @@ impl Staging {
         here.then(|| Staged { ports, ..Staged::default() })
     }
 
-    /// Makes the attempt's folders and its inputs local. Cancel-safe.
+    /// Makes the attempt's inputs local. Cancel-safe: `made` knows the files that were made, also after an error.
     pub(crate) async fn stage(
         &self,
         task: &Task,
         wanted: &[WantedPort],
         peers: &HashMap<WorkerId, Whereabouts>,
         sources: &Sources,
+        made: &Arc<MadeFiles>,
     ) -> Result<Staged, StageError> {
-        let folder = self.scratch.attempt(&task.attempt);
+        let files = self.scratch.attempt(&task.attempt);
         let mut staged = Staged::default();
         let mut chunks: Vec<Chunk> = Vec::new();
         for input in &task.inputs {
@@ -113,23 +115,21 @@ impl Staging {
                 Some(places) => places,
                 None => self.find.places(&port.table, &port.port, peers).await?,
             };
-            staged.fetched |= !places.remote.is_empty();
             staged.ports.push(port.staged(places, Vec::new()));
         }
-        // The writer of an output makes its folder: most tasks of a large grep write none. Not in a blocking thread:
-        // this future is dropped if the job ends meanwhile, and a folder made after that would never be removed.
-        if staged.fetched {
-            let inputs = folder.inputs();
-            let made = private::create_folders(&inputs).map_err(|e| disk_failure("make", &inputs, 0, &e));
-            made.map_err(StageError::Failed)?;
+        // Not in a blocking thread: this future is dropped if the job ends meanwhile, and a folder made after that would never
+        // be removed.
+        if staged.ports.iter().any(|port| !port.places.remote.is_empty()) {
+            let folder = files.folder();
+            private::create_folders(folder).map_err(|e| StageError::Failed(disk_failure("make", folder, 0, &e)))?;
         }
         let partition = task.attempt.task.index;
         let fetches = staged.ports.iter().enumerate().flat_map(|(n, port)| {
-            let folder = &folder;
+            let files = &files;
             let fetch = move |(holder, outputs): &(WorkerId, Arc<WantedOutputs>)| {
                 let (holder, outputs) = (*holder, outputs.clone());
-                let to = folder.inputs().join(format!("{holder}.{}.{}", port.input, port.at));
-                async move { Ok((n, self.fetch(holder, &outputs, partition, peers, to).await?)) }
+                let to = NewFile { path: files.fetched(holder, port.input, port.at), made: made.clone() };
+                async move { Ok((n, self.fetch(holder, &outputs, partition, peers, &to).await?)) }
             };
             port.places.remote.iter().map(fetch)
         });
@@ -137,6 +137,7 @@ impl Staging {
         for (n, file) in fetched.into_iter().filter(|(_, file)| !file.task.is_empty()) {
             staged.ports[n].fetched.push(file);
         }
+        staged.made = made.take();
         Ok(staged)
     }
 
@@ -146,7 +147,7 @@ impl Staging {
         outputs: &WantedOutputs,
         partition: u32,
         peers: &HashMap<WorkerId, Whereabouts>,
-        to: PathBuf,
+        to: &NewFile,
     ) -> Result<v1::FetchedFile, StageError> {
         let lost = |at: u32, failure| {
             let attempt = outputs.attempts[(at as usize).min(outputs.attempts.len() - 1)];
@@ -156,7 +157,7 @@ impl Staging {
         let Some(Whereabouts { address, .. }) = peers.get(&holder) else {
             return Err(lost(0, Failure::new(Code::FetchFailed, format!("no address is known for {holder}"))));
         };
-        self.fetcher.fetch(address, outputs, partition, &to).await.map_err(|e| match e {
+        self.fetcher.fetch(address, outputs, partition, to).await.map_err(|e| match e {
             FetchError::Lost(at, failure) => lost(at, failure),
             FetchError::Disk(failure) => StageError::Failed(failure),
         })

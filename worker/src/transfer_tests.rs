@@ -11,6 +11,7 @@ use crate::chunks::Chunks;
 use crate::fetch::Fetcher;
 use crate::find_places::FindPlaces;
 use crate::logs::Logs;
+use crate::made_files::{MadeFiles, NewFile};
 use crate::membership::Membership;
 use crate::neighbours::{Neighbours, Whereabouts};
 use crate::outputs::{Held, Outputs, Spooled};
@@ -21,7 +22,6 @@ use crate::staging::Staging;
 use crate::wanted::WantedOutputs;
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -88,10 +88,10 @@ impl Peer {
 
     /// A finished attempt whose first output has these segments, in a file of its own.
     pub(crate) fn finished(&self, id: AttemptId, segments: &[(u32, &[u8])]) {
-        let folder = self.scratch.attempt(&id);
-        fs::create_dir_all(folder.outputs()).unwrap();
-        fs::write(folder.edge(0), image(id, segments)).unwrap();
-        self.outputs.insert(id, Held::new(folder, &report(), Vec::new()));
+        let files = self.scratch.attempt(&id);
+        fs::create_dir_all(files.folder()).unwrap();
+        fs::write(files.edge(0), image(id, segments)).unwrap();
+        self.outputs.insert(id, Held::new(files, &report(), Vec::new()));
     }
 
     /// The same in a spool.
@@ -113,8 +113,8 @@ impl Peer {
     }
 
     /// A file that is not there yet.
-    fn target(&self, name: &str) -> PathBuf {
-        self.scratch.root().join(name)
+    fn target(&self, name: &str) -> NewFile {
+        NewFile { path: self.scratch.root().join(name), made: made() }
     }
 
     /// As a peer on another machine is known.
@@ -189,6 +189,11 @@ fn text(what: &str) -> Vec<u8> {
     format!("{what:.<32}").into_bytes()
 }
 
+/// No files, and no spare ones.
+fn made() -> Arc<MadeFiles> {
+    Arc::new(MadeFiles::new(Arc::default()))
+}
+
 fn fetcher() -> Fetcher {
     Fetcher::new(Access::default(), Duration::from_secs(5))
 }
@@ -206,9 +211,4 @@ async fn free_port() -> String {
 /// The bytes of a file in a message.
 fn contents(path: &[u8]) -> Vec<u8> {
     fs::read(windrow_proto::convert::path_from_bytes(path.to_vec(), "path").unwrap()).unwrap()
-}
-
-/// Number of files in a folder.
-fn files_in(folder: &Path) -> usize {
-    fs::read_dir(folder).map_or(0, Iterator::count)
 }

@@ -1,11 +1,12 @@
 //! Lists of outputs that readers on one worker want from another.
 //!
 //! All readers of a stage on a worker want the same outputs of a holder, each another partition of them. So the list is
-//! sent once, and named by the digest of its bytes afterwards (`known_lists.rs`).
+//! sent with the first request, and named by the digest of its bytes afterwards (`known_lists.rs`).
 
 use prost::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, Partitions, StageId, TaskId, WorkerId};
 use windrow_proto::{ConvertError, v1};
 
@@ -13,7 +14,7 @@ use windrow_proto::{ConvertError, v1};
 const LIST_OUTPUTS_MAX: usize = 4_000_000;
 
 /// One output of several attempts of a stage, by ascending task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct WantedOutputs {
     /// Index of the output.
     pub output: u32,
@@ -24,7 +25,17 @@ pub(crate) struct WantedOutputs {
     /// Digest of its encoded form.
     pub name: Digest,
     encoded: Vec<u8>,
+    /// Whether a request with the list was made.
+    sent: AtomicBool,
 }
+
+impl PartialEq for WantedOutputs {
+    fn eq(&self, other: &WantedOutputs) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for WantedOutputs {}
 
 impl WantedOutputs {
     /// These outputs, which are not empty and of one stage. `holder` is the worker that has them.
@@ -51,7 +62,13 @@ impl WantedOutputs {
             partitions,
         };
         let encoded = list.encode_to_vec();
-        WantedOutputs { output, partitions, attempts: attempts.into(), name: Digest::of(&encoded), encoded }
+        let (name, sent) = (Digest::of(&encoded), AtomicBool::new(false));
+        WantedOutputs { output, partitions, attempts: attempts.into(), name, encoded, sent }
+    }
+
+    /// Whether a request is the first one, which brings the list: later ones name it.
+    pub(crate) fn is_first_request(&self) -> bool {
+        !self.sent.swap(true, Ordering::Relaxed)
     }
 
     /// The form in requests, with or without the list.
@@ -91,6 +108,7 @@ impl WantedOutputs {
             Ok(AttemptId { task, number, epoch, incarnation })
         });
         let attempts = attempts.collect::<Result<_, ConvertError>>()?;
-        Ok(WantedOutputs { output, partitions, attempts, name: Digest::of(&encoded), encoded })
+        let (name, sent) = (Digest::of(&encoded), AtomicBool::new(true));
+        Ok(WantedOutputs { output, partitions, attempts, name, encoded, sent })
     }
 }

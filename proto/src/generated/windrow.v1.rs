@@ -3788,7 +3788,8 @@ pub struct OutputsInPlace {
     #[prost(uint32, tag = "12")]
     pub partitions: u32,
 }
-/// Inputs are local files, outputs go to `folder`, which is empty or missing: the first writer makes it.
+/// Inputs are local files, outputs go to `folder`, which all attempts of the job share: the names of the attempt's files begin
+/// with the attempt, as `windrow_format::names::attempt_prefix` names it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunTask {
     #[prost(message, optional, tag = "1")]
@@ -3864,7 +3865,7 @@ pub struct ExecutorReady {
     #[prost(message, optional, tag = "2")]
     pub fingerprint: ::core::option::Option<Digest>,
 }
-/// `spooled`: the outputs that lie in the executor's spool. All others have files of their own in the task's folder.
+/// `spooled`: the outputs that lie in the executor's spool. All others have files of their own.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskDone {
     #[prost(message, optional, tag = "1")]

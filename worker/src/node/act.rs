@@ -1,11 +1,12 @@
 //! Performs the actions of `windrow-attempts`: each is begun here, runs in a task of its own if it takes time, and reports
 //! back as an event. It decides nothing.
 
-use super::{Mail, Node, StagingTask};
+use super::{Begun, Mail, Node, StagingTask};
 use crate::artifacts::Artifacts;
 use crate::executor::{self, Command, supervise};
 use crate::finished_part;
 use crate::job::JobSetup;
+use crate::made_files::MadeFiles;
 use crate::progress::Watch;
 use crate::publish::{PublishedParts, check_setup, publish};
 use std::path::PathBuf;
@@ -39,21 +40,20 @@ impl Node {
         match action {
             Action::Stage(task) => self.stage(task),
             Action::StartExecutor { job, generation } => self.start_executor(job, generation),
-            Action::Run(id) => {
-                self.began.insert(id, Instant::now());
-                self.run_task(id);
-            }
+            Action::Run(id) => self.run_task(id),
             Action::Clear(id) => self.clear(id),
             Action::Cancel(id) => self.cancel(id, CANCEL_GRACE),
             Action::Withdraw(id) => {
-                let just_now = self.began.get(&id).is_some_and(|at| at.elapsed() < JUST_NOW);
+                let just_now = self.began.get(&id).is_some_and(|begun| begun.at.elapsed() < JUST_NOW);
                 self.cancel(id, if just_now { WITHDRAWN_GRACE } else { CANCEL_GRACE });
             }
             Action::KillExecutor(job) => self.command(job, Command::Kill),
             Action::RemoveInputs(id) => {
-                if self.staged.remove(&id).is_some_and(|s| s.fetched) {
-                    let inputs = self.parts.scratch.attempt(&id).inputs();
-                    self.remove(id.task.job, vec![inputs], Vec::new(), Vec::new());
+                let made = self.staged.remove(&id).map(|staged| staged.made).unwrap_or_default();
+                if let Some(job) = self.jobs.get(&id.task.job).filter(|_| !made.is_empty()) {
+                    // The attempt has reported that it is done, so its executor does not read them any more.
+                    let spare = job.spare.clone();
+                    self.background.spawn_blocking(move || spare.keep_or_delete(made));
                 }
             }
             Action::Serve(id) => {
@@ -61,13 +61,14 @@ impl Node {
                 self.serve(id);
             }
             Action::Remove(id) => {
-                self.began.remove(&id);
-                self.forget_outputs(id);
-                self.staged.remove(&id);
+                let mut files = self.forget_outputs(id);
+                if let Some(begun) = self.began.remove(&id) {
+                    files.extend(self.parts.scratch.attempt(&id).of_outputs(&begun.outputs));
+                }
+                files.extend(self.staged.remove(&id).into_iter().flat_map(|staged| staged.made));
                 self.published.remove(&id);
                 let staging = self.stagings.remove(&id).into_iter().collect();
-                let folder = self.parts.scratch.attempt(&id).path().to_path_buf();
-                let removal = self.remove(id.task.job, vec![folder], staging, Vec::new());
+                let removal = self.remove(id.task.job, files, staging, Vec::new());
                 self.last_removal = Some((id, removal));
             }
             Action::Publish { attempt, sinks } => self.publish(attempt, sinks),
@@ -105,13 +106,16 @@ impl Node {
         let cancel = CancellationToken::new();
         let (staging, peers, post, cancelled) =
             (self.staging.clone(), self.peers.clone(), self.post.clone(), cancel.clone());
+        let spare = self.jobs.get(&id.task.job).map(|job| job.spare.clone()).unwrap_or_default();
         let staging = async move {
+            let made = Arc::new(MadeFiles::new(spare));
+            let staged = staging.stage(&task, &wanted, &peers, &sources, &made);
             // A cancelled staging belongs to a forgotten attempt: there is no receiver for an answer.
-            let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &wanted, &peers, &sources)).await
-            else {
-                return;
-            };
+            let Some(staged) = cancelled.run_until_cancelled(staged).await else { return made.take() };
+            // If the attempt was forgotten meanwhile, the removal finds them here.
+            let files = staged.as_ref().map_or_else(|_| made.take(), |staged| staged.made.clone());
             let _ = post.send(answer(staged));
+            files
         };
         let task = self.background.spawn_on(staging, &self.parts.transfers);
         self.stagings.insert(id, StagingTask { cancel, task });
@@ -146,23 +150,31 @@ impl Node {
     }
 
     fn clear(&mut self, id: AttemptId) {
-        let (folder, post) = (self.parts.scratch.attempt(&id), self.post.clone());
+        let outputs = self.attempts.task(id).map(|task| &task.outputs[..]).unwrap_or_default();
+        let (files, post) = (self.parts.scratch.attempt(&id).of_outputs(outputs), self.post.clone());
         let clearing = self.background.spawn_blocking(move || {
-            // The executor reports a problem with the folder, if there is one.
-            if let Err(e) = folder.remove_outputs() {
-                tracing::warn!("cannot empty {}: {e}", folder.path().escaped());
+            for file in files {
+                match std::fs::remove_file(&file) {
+                    // The executor reports a problem with the file, if there is one.
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        tracing::warn!("cannot remove {}: {e}", file.escaped());
+                    }
+                    _ => {}
+                }
             }
             let _ = post.send(Mail::Attempt(Event::Cleared(id)));
+            Vec::new()
         });
-        // Like a staging it is awaited before the attempt's folder is removed.
+        // Like a staging it is awaited before the attempt's files are removed.
         self.stagings.insert(id, StagingTask { cancel: CancellationToken::new(), task: clearing });
     }
 
     fn run_task(&mut self, id: AttemptId) {
         self.stagings.remove(&id);
         let Some(task) = self.attempts.task(id) else { return };
-        let folder = self.parts.scratch.attempt(&id).outputs();
+        let folder = self.parts.scratch.job(id.incarnation, id.task.job);
         let mut task = task.clone();
+        self.began.insert(id, Begun { at: Instant::now(), outputs: task.outputs.clone() });
         if let Some(local) = self.staged.get(&id).and_then(|s| s.chunk.clone())
             && let Some(TaskInput::Chunk(chunk)) = task.inputs.iter_mut().find(|i| matches!(i, TaskInput::Chunk(_)))
         {
@@ -187,14 +199,14 @@ impl Node {
     fn publish(&mut self, id: AttemptId, sinks: Vec<u32>) {
         let Some(job) = self.jobs.get(&id.task.job) else { return };
         let (setup, storage) = (job.setup.clone(), self.staging.storage.clone());
-        let folder = self.parts.scratch.attempt(&id);
+        let files = self.parts.scratch.attempt(&id);
         let chunks = self.staging.replicas.chunks.clone();
         let post = self.post.clone();
         let parts = finished_part::parts_of(self.attempts.report(id), &sinks);
         self.background.spawn(async move {
             // If the coordinator has chosen another attempt since, this one's parts have names that the commit ignores.
             let published = match parts {
-                Ok(parts) => publish(id, folder, parts, &setup, chunks, &storage).await,
+                Ok(parts) => publish(id, files, parts, &setup, chunks, &storage).await,
                 Err(failure) => Err(failure),
             };
             let _ = post.send(match published {
@@ -251,11 +263,11 @@ impl Node {
         });
     }
 
-    /// Deletes folders of a job once all writers have ended.
+    /// Deletes files and folders of a job once all writers have ended.
     fn remove(
         &self,
         job: JobId,
-        folders: Vec<PathBuf>,
+        mut paths: Vec<PathBuf>,
         stagings: Vec<StagingTask>,
         executors: Vec<executor::Handle>,
     ) -> JoinHandle<()> {
@@ -264,12 +276,14 @@ impl Node {
         let deletions = self.deletions.clone();
         self.background.spawn(async move {
             for staging in stagings {
-                let _ = staging.task.await;
+                paths.extend(staging.task.await.unwrap_or_default());
             }
             for executor in executors {
                 executor.ended().await;
             }
-            deletions.remove(folders).await;
+            if !paths.is_empty() {
+                deletions.remove(paths).await;
+            }
             quiet.into_iter().for_each(|post| drop(post.send(Mail::JobQuiet(job))));
         })
     }

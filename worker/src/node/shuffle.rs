@@ -7,6 +7,7 @@ use crate::recovered_outputs::{self, spooled};
 use crate::report_log::KeptReport;
 use crate::scratch::Scratch;
 use crate::staging::WantedPort;
+use std::path::PathBuf;
 use std::sync::Arc;
 use windrow_attempts::Event;
 use windrow_format::spool;
@@ -107,14 +108,14 @@ impl Node {
     /// Lets tasks read what this attempt has written, also in later incarnations of this worker.
     pub(super) fn serve(&mut self, id: AttemptId) {
         let Some(report) = self.attempts.report(id) else { return };
-        let folder = self.parts.scratch.attempt(&id);
+        let files = self.parts.scratch.attempt(&id);
         if let Some(spooled) = self.recovered.remove(&id) {
-            return self.parts.outputs.insert(id, Held::new(folder, report, spooled));
+            return self.parts.outputs.insert(id, Held::new(files, report, spooled));
         }
         let in_spool = self.in_spool.remove(&id);
         let (generation, places) = in_spool.map_or((0, Vec::new()), |spool| (spool.generation, spool.places));
         let job = self.parts.scratch.job(id.incarnation, id.task.job);
-        self.parts.outputs.insert(id, Held::new(folder, report, spooled(&job, generation, places.clone())));
+        self.parts.outputs.insert(id, Held::new(files, report, spooled(&job, generation, places.clone())));
         if recovered_outputs::is_worth_keeping(report) {
             let report = Some(report.clone().into());
             self.note(id, KeptReport { attempt: Some(id.into()), report, generation, spooled: places });
@@ -133,14 +134,16 @@ impl Node {
         });
     }
 
-    /// Nothing of this attempt is read any more: gives back its space in the spool.
-    pub(super) fn forget_outputs(&mut self, id: AttemptId) {
-        let Some(held) = self.parts.outputs.remove(&id) else { return };
+    /// Nothing of this attempt is read any more: gives back its space in the spool, and returns its files.
+    pub(super) fn forget_outputs(&mut self, id: AttemptId) -> Vec<PathBuf> {
+        let Some(held) = self.parts.outputs.remove(&id) else { return Vec::new() };
         self.tables.forget_attempt(self.parts.scratch.worker(), id);
         if held.has_outputs() {
             self.note(id, KeptReport { attempt: Some(id.into()), ..KeptReport::default() });
         }
+        let files = held.files();
         self.erase(held.into_spooled());
+        files
     }
 
     fn erase(&self, spooled: Vec<Spooled>) {

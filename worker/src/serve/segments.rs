@@ -1,5 +1,6 @@
 //! Serves `FetchSegments` without gRPC's codec, since it is the one call that moves gigabytes.
 
+use super::batch_buffers;
 use super::holdings::{Holding, INDEXES_BYTES_MAX, unreadable};
 use super::{PIECE_BYTES, QUEUE_PIECES, READER_PATIENCE, TransferService, bad, blocking, read_into};
 use crate::known_lists::KnownLists;
@@ -205,7 +206,7 @@ impl PartitionReader {
             self.ended = true;
             put_failure(&mut batch, position, failure.into());
         }
-        batch.into()
+        batch_buffers::into_bytes(batch)
     }
 
     /// Appends the next piece, and the end of the stream after the last one. An error names the position of its output.
@@ -222,13 +223,13 @@ impl PartitionReader {
         Ok(())
     }
 
-    /// Appends these parts as one piece to an empty batch, which stays empty after an error.
+    /// Puts these parts as one piece into an empty batch, which stays empty after an error.
     fn put_parts(&mut self, batch: &mut Vec<u8>, Taken { parts, heads, .. }: &Taken) -> Result<(), (u32, Failure)> {
         if parts.is_empty() {
             return Ok(());
         }
         let bytes = parts.iter().map(|part| part.length).sum();
-        batch.reserve_exact(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(heads));
+        *batch = batch_buffers::with_capacity(bytes + PIECE_HEAD_BYTES_MAX + prost::Message::encoded_len(heads));
         head_bytes(heads).for_each(|head| self.heads.update(&head));
         let sum = self.heads.value();
         put_piece(batch, heads, sum, bytes, |out| parts.iter().try_for_each(|part| self.read(part, out)), crc32c)?;

@@ -1,8 +1,9 @@
 //! Partitions of outputs, fetched from a peer.
 
 use super::scripted::{Answer, Scripted, Then, last, list_of, piece, pieces};
-use super::{Peer, fetcher, free_port, noise, text};
+use super::{Peer, fetcher, free_port, made, noise, text};
 use crate::fetch::{FetchError, Fetcher};
+use crate::made_files::NewFile;
 use crate::wanted::WantedOutputs;
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -43,12 +44,12 @@ async fn segments_of_any_size_arrive_in_the_order_of_tasks() {
     let found = fetcher().fetch(&peer.url, &wanted, 1, &target).await.unwrap();
     let with_records: Vec<_> = all.iter().filter(|(_, content)| !content.is_empty()).collect();
     assert!(
-        fs::read(&target).unwrap()
+        fs::read(&target.path).unwrap()
             == with_records.iter().flat_map(|(_, content)| *content).copied().collect::<Vec<_>>()
     );
     let lengths: Vec<u64> = with_records.iter().map(|(_, content)| content.len() as u64).collect();
     let expected = v1::FetchedFile {
-        path: path_to_bytes(&target),
+        path: path_to_bytes(&target.path),
         task: with_records.iter().map(|(id, _)| id.task.index).collect(),
         number: with_records.iter().map(|(id, _)| id.number).collect(),
         epoch: with_records.iter().map(|(id, _)| id.epoch.0).collect(),
@@ -65,16 +66,29 @@ async fn list_of_outputs_is_sent_once() {
     let content = text("content");
     peer.finished(attempt(1, 0), &[(0, &content), (2, &content)]);
     let (wanted, fetcher) = (peer.wanted([attempt(1, 0)]), fetcher());
-    // The first request names a list that is not known, the second one has it.
-    for (partition, asked) in [(0, 2), (1, 3), (2, 4)] {
+    for (partition, asked) in [(0, 1), (1, 2), (2, 3)] {
         let found = fetcher.fetch(&peer.url, &wanted, partition, &peer.target("to")).await.unwrap();
         assert_eq!((found.task.len(), peer.asked()), (usize::from(partition != 1), asked));
     }
     fetcher.locate(&peer.url, &wanted).await.unwrap();
-    assert_eq!(peer.asked(), 5, "calls for places use the same lists");
-    // Another reader: the holder knows the list already.
-    super::fetcher().fetch(&peer.url, &wanted, 0, &peer.target("to")).await.unwrap();
-    assert_eq!(peer.asked(), 6);
+    assert_eq!(peer.asked(), 4, "calls for places use the same lists");
+    // A holder that has started again, or keeps other lists.
+    peer.service.lists.forget_job(attempt(1, 0).task.job);
+    fetcher.fetch(&peer.url, &wanted, 0, &peer.target("to")).await.unwrap();
+    assert_eq!(peer.asked(), 6, "one call with the name, one with the list");
+    peer.service.lists.forget_job(attempt(1, 0).task.job);
+    fetcher.locate(&peer.url, &wanted).await.unwrap();
+    assert_eq!(peer.asked(), 8);
+}
+
+#[tokio::test]
+async fn partition_without_segments_makes_no_file() {
+    let peer = Peer::start().await;
+    peer.finished(attempt(1, 0), &[(0, &text("content"))]);
+    let wanted = peer.wanted([attempt(1, 0)]);
+    let to = peer.target("to");
+    let found = fetcher().fetch(&peer.url, &wanted, 1, &to).await.unwrap();
+    assert!(found.task.is_empty() && !to.path.exists() && to.made.take().is_empty());
 }
 
 #[tokio::test]
@@ -88,14 +102,14 @@ async fn output_of_a_missing_attempt_is_lost_at_once() {
         Err(FetchError::Lost(1, failure)) => assert_eq!(failure.code, Code::StaleAttempt),
         other => panic!("{other:?}"),
     }
-    assert_eq!(peer.asked(), 2, "a missing attempt is not retried");
+    assert_eq!(peer.asked(), 1, "a missing attempt is not retried");
     let of_another = WantedOutputs::new(WorkerId::from_bytes([7; 16]), 0, 3, vec![attempt(1, 0)]);
     let lost = fetcher().fetch(&peer.url, &of_another, 0, &peer.target("to")).await;
     assert!(matches!(lost, Err(FetchError::Lost(0, _))), "{lost:?}");
-    assert_eq!(peer.asked(), 4, "neither is a list of another worker");
+    assert_eq!(peer.asked(), 2, "neither is a list of another worker");
     let lost = fetcher().fetch(&peer.url, &peer.wanted([attempt(1, 0)]), 3, &peer.target("to")).await;
     assert!(matches!(lost, Err(FetchError::Lost(0, _))), "{lost:?}");
-    assert_eq!(peer.asked(), 6, "nor a partition that does not exist");
+    assert_eq!(peer.asked(), 3, "nor a partition that does not exist");
 }
 
 #[tokio::test]
@@ -198,13 +212,15 @@ async fn every_try_goes_on_after_the_last_complete_segment() {
     };
     let breaking = Scripted::start(script).await;
     let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
+    let target = NewFile { path: folder.path().join("target"), made: made() };
     let wanted = WantedOutputs::new(WorkerId::from_bytes([7; 16]), 0, 3, (0..9).map(|n| attempt(1, n)).collect());
     let found = fetcher().fetch(&breaking.url, &wanted, 2, &target).await.unwrap();
     assert_eq!((found.task, found.length), (vec![0, 2, 5, 6], vec![length; 4]));
-    assert_eq!(fs::read(&target).unwrap(), parts.concat());
+    assert_eq!(fs::read(&target.path).unwrap(), parts.concat());
     let requests = breaking.requests.lock().unwrap();
-    assert!(requests.iter().all(|request| request.partition == 2 && list_of(request).is_none()));
+    assert!(requests.iter().all(|request| request.partition == 2));
+    let with_list = requests.iter().map(|request| list_of(request).is_some());
+    assert_eq!(with_list.collect::<Vec<_>>(), [true, false, false, false]);
 }
 
 #[tokio::test]
@@ -238,7 +254,7 @@ async fn small_segments_come_in_few_messages() {
     let wanted = peer.wanted((0..tasks).map(|n| attempt(1, n)));
     let found = fetcher().fetch(&peer.url, &wanted, 0, &peer.target("to")).await.unwrap();
     assert_eq!(found.task, (0..tasks).collect::<Vec<_>>());
-    assert!(fs::read(peer.target("to")).unwrap() == content.repeat(tasks as usize));
+    assert!(fs::read(peer.target("to").path).unwrap() == content.repeat(tasks as usize));
     let request = v1::FetchSegmentsRequest { wanted: Some(wanted.wire(false)), partition: 0, first: 0 };
     let mut stream = peer.client().await.fetch_segments(request).await.unwrap().into_inner();
     let mut messages = 0;

@@ -1,6 +1,6 @@
 //! Chunks of input files, as staging checks them.
 
-use super::Peer;
+use super::{Peer, made};
 use std::collections::HashMap;
 use std::fs;
 use windrow_attempts::StageError;
@@ -26,7 +26,7 @@ async fn missing_and_changed_inputs_are_distinguished() {
     let stage = async |n, range: &FileRange| {
         let mut t = task(attempt(1, n), vec![]);
         t.inputs.push(TaskInput::Chunk(Chunk { ranges: vec![range.clone()], ..Chunk::default() }));
-        match here.staging().stage(&t, &[], &HashMap::new(), &HashMap::new()).await {
+        match here.staging().stage(&t, &[], &HashMap::new(), &HashMap::new(), &made()).await {
             Ok(_) => None,
             Err(StageError::Failed(failure)) => Some(failure.code),
             Err(other) => panic!("{other:?}"),
@@ -61,7 +61,7 @@ async fn only_local_verified_inputs_are_staged_at_once() {
     let chunk =
         |n, range: &FileRange| reads(n, TaskInput::Chunk(Chunk { ranges: vec![range.clone()], ..Chunk::default() }));
     assert!(staging.at_once(&chunk(0, &range), &[]).is_none(), "not verified yet");
-    let staged = staging.stage(&chunk(0, &range), &[], &HashMap::new(), &HashMap::new()).await.unwrap();
+    let staged = staging.stage(&chunk(0, &range), &[], &HashMap::new(), &HashMap::new(), &made()).await.unwrap();
     let at_once = staging.at_once(&chunk(1, &range), &[]).unwrap();
     assert_eq!(format!("{at_once:?}"), format!("{staged:?}"));
     let mut other = range.clone();

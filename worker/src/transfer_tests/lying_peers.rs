@@ -1,8 +1,9 @@
 //! Peers that send what they were not asked for: each is given up with an error, and costs neither much memory nor disk.
 
-use super::fetcher;
 use super::scripted::{Answer, Scripted, Then, last, list_of, piece, pieces};
+use super::{fetcher, made};
 use crate::fetch::{FetchError, Fetcher};
+use crate::made_files::NewFile;
 use crate::wanted::WantedOutputs;
 use futures_util::future::join_all;
 use std::fs;
@@ -20,11 +21,11 @@ fn wanted() -> WantedOutputs {
 /// The error of a fetch from this peer, with the number of bytes that it left on the disk.
 async fn error_of(fetcher: &Fetcher, peer: &Scripted) -> (u32, Failure, u64) {
     let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
+    let target = NewFile { path: folder.path().join("target"), made: made() };
     let wanted = wanted();
     let fetch = tokio::time::timeout(Duration::from_secs(60), fetcher.fetch(&peer.url, &wanted, 1, &target));
     match fetch.await.expect("every lie ends") {
-        Err(FetchError::Lost(at, failure)) => (at, failure, fs::metadata(&target).map_or(0, |meta| meta.len())),
+        Err(FetchError::Lost(at, failure)) => (at, failure, fs::metadata(&target.path).map_or(0, |meta| meta.len())),
         other => panic!("{other:?}"),
     }
 }
@@ -81,8 +82,8 @@ async fn peer_that_never_knows_the_list_is_given_up() {
     let (at, failure, _) = error_of(&fetcher(), &peer).await;
     assert!(at == 0 && failure.message.contains("does not know the list"), "{failure}");
     let requests = peer.requests.lock().unwrap();
-    assert_eq!(requests.iter().map(|request| list_of(request).is_some()).collect::<Vec<_>>(), [false, true]);
-    assert_eq!(list_of(&requests[1]).unwrap().task, [0, 1, 2]);
+    assert_eq!(requests.iter().map(|request| list_of(request).is_some()).collect::<Vec<_>>(), [true]);
+    assert_eq!(list_of(&requests[0]).unwrap().task, [0, 1, 2]);
 }
 
 #[tokio::test]

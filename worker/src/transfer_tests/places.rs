@@ -1,7 +1,7 @@
 //! Where a task finds the outputs that it reads: in place, or fetched from their holders.
 
 use super::scripted::{Scripted, Then, pieces};
-use super::{Peer, contents, files_in, image, text};
+use super::{Peer, contents, image, made, text};
 use crate::neighbours::Whereabouts;
 use crate::staging::{Staged, WantedPort};
 use crate::tables::Table;
@@ -43,7 +43,7 @@ async fn stage(
     table: &Arc<Table>,
     peers: &HashMap<WorkerId, Whereabouts>,
 ) -> Result<Staged, StageError> {
-    here.staging().stage(&reader(partition), &[port(table)], peers, &HashMap::new()).await
+    here.staging().stage(&reader(partition), &[port(table)], peers, &HashMap::new(), &made()).await
 }
 
 /// The segments of a partition by task: those in place, and those that were fetched.
@@ -103,10 +103,10 @@ async fn own_outputs_are_used_in_place() {
         held(&there, 6),
     ]);
     let staged = stage(&here, 1, &table, &there.known_by_address()).await.unwrap();
-    assert!(staged.fetched);
+    assert_eq!(staged.made.len(), 1, "one file per peer");
     assert_eq!(read(&staged, 1), [vec![(0, a.clone()), (4, c)], vec![(1, b.clone()), (5, d.clone())]]);
-    let folder = here.scratch.attempt(&reader(1).attempt);
-    assert_eq!(files_in(&folder.inputs()), 1, "one file per peer");
+    let files = here.scratch.attempt(&reader(1).attempt);
+    assert_eq!(staged.made, [files.fetched(there.scratch.worker(), 0, 0)]);
     // The places are found once; another partition is fetched by itself.
     let again = stage(&here, 2, &table, &there.known_by_address()).await.unwrap();
     assert_eq!(again.ports[0].places.id, staged.ports[0].places.id);
@@ -149,15 +149,15 @@ async fn outputs_of_a_neighbour_are_used_in_place() {
     assert_eq!(read(&staged, 1), [vec![(0, near.clone()), (2, spooled)], vec![(1, far)]]);
     let files: Vec<_> = staged.ports[0].places.in_place.iter().map(|(_, image)| image.file.to_path_buf()).collect();
     assert_eq!(files, [neighbour.scratch.attempt(&attempt(1, 0)).edge(0), spool.path().to_path_buf()]);
-    assert!(staged.fetched);
+    assert_eq!(staged.made.len(), 1);
 
     let only_near = table(&outputs[..1]);
     let asked = neighbour.asked();
     for partition in [2, 0] {
         let staged = stage(&here, partition, &only_near, &peers).await.unwrap();
-        assert!(!staged.fetched && !here.scratch.attempt(&reader(partition).attempt).path().exists());
+        assert!(staged.made.is_empty());
     }
-    assert_eq!(neighbour.asked(), asked + 2, "one call with a name and one with the list, for all readers");
+    assert_eq!(neighbour.asked(), asked + 1, "one call, with the list, for all readers");
 }
 
 /// Only a running worker knows what became of an output.
@@ -264,7 +264,7 @@ async fn forgotten_places_are_found_again() {
     here.finished(attempt(1, 0), &[(0, &text("abc"))]);
     let table = table(&[Some((&here, attempt(1, 0)))]);
     let staging = here.staging();
-    let find = async || staging.stage(&reader(0), &[port(&table)], &HashMap::new(), &HashMap::new()).await;
+    let find = async || staging.stage(&reader(0), &[port(&table)], &HashMap::new(), &HashMap::new(), &made()).await;
     assert!(staging.at_once(&reader(0), &[port(&table)]).is_none(), "the places are not known yet");
     let first = find().await.unwrap().ports[0].places.clone();
     let at_once = staging.at_once(&reader(1), &[port(&table)]).unwrap();
@@ -290,6 +290,6 @@ async fn outputs_that_are_fetched_are_not_staged_at_once() {
     let table = table(&[Some((&here, attempt(1, 0))), Some((&there, attempt(1, 1)))]);
     let staging = here.staging();
     let peers = there.known_by_address();
-    staging.stage(&reader(0), &[port(&table)], &peers, &HashMap::new()).await.unwrap();
+    staging.stage(&reader(0), &[port(&table)], &peers, &HashMap::new(), &made()).await.unwrap();
     assert!(staging.at_once(&reader(1), &[port(&table)]).is_none());
 }

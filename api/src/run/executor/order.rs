@@ -10,6 +10,7 @@ use crate::task::failure::{LostOutput, TaskError};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use windrow_format::codec::Codec;
+use windrow_format::names;
 use windrow_model::{AttemptId, Task};
 use windrow_proto::v1::{self, from_executor};
 
@@ -43,7 +44,7 @@ impl Order {
         let Order { task, folder, edges, codec } = self;
         let env = TaskEnv {
             folder: &folder,
-            prefix: "",
+            prefix: &names::attempt_prefix(&task.attempt),
             memory: &process.memory,
             codec,
             in_memory_outputs: None,
