@@ -86,8 +86,11 @@ impl Stage {
     /// already did not cause the failure.
     fn named(&self, t: usize, failure: &Failure) -> Option<(SkippedRecord, RecordPlace, Option<KeyPlace>)> {
         if let Some(chunk) = self.chunks.get(t) {
-            let place = failure.place.as_ref()?;
-            return Some((find(chunk, place)?, place.clone(), None));
+            let place = failure.place.clone()?;
+            let record = find(chunk, &place)?;
+            // The name that all readers of the file have in common: a worker may name its own copy of a dataset's chunk.
+            let file = chunk.ranges.get(record.range as usize)?.path.clone();
+            return Some((record, RecordPlace { file, ..place }, None));
         }
         let key = failure.key.as_deref().cloned()?;
         let is_left_out = self.skip_keys.get(&t).is_some_and(|keys| keys.binary_search(&key.digest).is_ok());

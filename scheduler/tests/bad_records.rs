@@ -179,3 +179,27 @@ fn key_that_fails_twice_is_left_out_of_its_task() {
     fails(&mut h, "c");
     assert!(h.ended[&job_id(1)].error.as_ref().unwrap().message.contains("more than 2 bad records"));
 }
+
+#[test]
+fn record_of_a_chunk_counts_once_by_any_copy() {
+    let digest = Digest::of(b"chunk");
+    let mut stages = source_chunks(&read_twice(), &[1, 1]);
+    for range in stages.iter_mut().flat_map(|stage| &mut stage.chunks).flat_map(|chunk| &mut chunk.ranges) {
+        (range.path, range.content) = ("windrow://logs/0".into(), Some(digest));
+    }
+    let mut h = Harness::new();
+    h.join(1, 2);
+    let spec = Box::new(spec(1, read_twice(), skips(1)));
+    h.step(Event::Submitted { spec, unix_ms: 0 });
+    h.step(Event::Planned { job: job_id(1), input_bytes: bytes_of(&stages), stages });
+    for stage in [0, 1] {
+        for _ in 0..2 {
+            let (worker, task) = h.take(1, stage, 0);
+            let file = PathBuf::from(format!("/worker-{stage}/chunks/{digest}"));
+            let failure = failure(Code::UserPanic).at(RecordPlace { file, ..at(7) });
+            h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure });
+        }
+        h.finish(1, stage, 0);
+    }
+    assert_eq!(h.status(1).counters.get(names::RECORDS_SKIPPED), 1);
+}

@@ -47,6 +47,7 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
                     user_error(cx, &self.op, e);
                 }
                 records = out.records();
+                cx.has_read(records);
                 bytes += block.bytes.len() as u64;
                 cx.check_cancelled();
                 !cx.stopped()

@@ -91,12 +91,14 @@ pub struct RecordSink<'s, 't, R: Datum> {
     op: Op,
     offset: u64,
     records: u64,
+    /// The number of records at which it is published next: a store for each record would cost more than parsing a short one.
+    publish_at: u64,
 }
 
 impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
     /// Creates a receiver for the records of a block that begins at `offset` of the file. The task has read `records` before.
     pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, op: Op, offset: u64, records: u64) -> Self {
-        RecordSink { cx, sink, op, offset, records }
+        RecordSink { cx, sink, op, offset, records, publish_at: records + cx.publish_every() }
     }
     /// Passes on a record that begins at byte `at` of the block. Returns `false` when the source must stop, because the
     /// task has ended.
@@ -105,13 +107,21 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
         self.cx.at_record(self.offset + at as u64);
         self.sink.push(record);
         self.records += 1;
-        self.cx.has_read(self.records);
+        if self.records >= self.publish_at {
+            self.publish();
+        }
         !self.cx.stopped()
     }
     /// Records progress; returns `false` when the source must stop, because the task has ended.
     pub(crate) fn goes_on(&self) -> bool {
         self.cx.check_cancelled();
         !self.cx.stopped()
+    }
+    /// Publishes the number of records.
+    #[cold]
+    #[inline(never)]
+    fn publish(&mut self) {
+        self.publish_at = self.records + self.cx.has_read_some(self.records);
     }
     /// Returns how many records the task has read.
     pub(crate) fn records(&self) -> u64 {

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::task::culprit::{self, AtKey, AtRead, AtRecord, Culprit, Note, Op, Passed, guarded};
 use crate::task::env::TaskEnv;
 use crate::task::failure::{TaskError, TaskResult};
+use crate::task::publish_pace::PublishPace;
 use crate::task::written::{Written, WrittenEdge};
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -61,6 +62,8 @@ pub(crate) struct TaskCx<'t> {
     files: Cell<u64>,
     /// The position of this thread, which outlives a crash of the process.
     crumbs: Slot<'static>,
+    /// How often the number of records is published.
+    pace: PublishPace,
     pub counters: RefCell<Counters>,
 }
 
@@ -90,6 +93,7 @@ impl<'t> TaskCx<'t> {
             unwound: RefCell::default(),
             expected_part: Cell::new(None),
             files: Cell::new(0),
+            pace: PublishPace::default(),
             crumbs: {
                 let crumbs = windrow_engine::blame::slot();
                 crumbs.begin(&task.attempt);
@@ -259,10 +263,18 @@ impl<'t> TaskCx<'t> {
     pub(crate) fn at_record(&self, offset: u64) {
         self.crumbs.record(offset);
     }
-    /// Sets the number of records that were read from files. It costs one store.
-    #[inline]
+    /// Publishes the number of records that were read from files.
     pub(crate) fn has_read(&self, records: u64) {
         self.crumbs.has_read(records);
+    }
+    /// The same, and returns the number of records until the next time.
+    pub(crate) fn has_read_some(&self, records: u64) -> u64 {
+        self.has_read(records);
+        self.pace.published()
+    }
+    /// The number of records until their number is published again.
+    pub(crate) fn publish_every(&self) -> u64 {
+        self.pace.every()
     }
     /// Counts one more record that was read from other tasks.
     #[inline]

@@ -192,12 +192,12 @@ impl Harness {
 }
 
 /// The chunks of each source stage of a plan, in order.
-fn source_chunks(plan: &Plan, chunk_counts: &[u32]) -> Vec<StageChunks> {
+pub fn source_chunks(plan: &Plan, chunk_counts: &[u32]) -> Vec<StageChunks> {
     let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
     sources.zip(chunk_counts).map(|((i, _), n)| chunks(i as u32, *n)).collect()
 }
 
-fn bytes_of(stages: &[StageChunks]) -> u64 {
+pub fn bytes_of(stages: &[StageChunks]) -> u64 {
     stages.iter().flat_map(|s| &s.chunks).map(Chunk::length).sum()
 }
 
