@@ -9,6 +9,7 @@ mod beginning;
 mod chunk_transfer;
 mod cutting;
 mod data;
+mod history;
 mod orphans;
 mod persist;
 mod put_stream;
@@ -20,6 +21,7 @@ mod watch;
 
 pub use backup::BackupPart;
 pub use data::{ChunkPlace, Put, PutOptions};
+pub use history::AttemptsAsked;
 pub use upload::Artifact;
 pub use windrow_model::{Orphan, Orphans, ScrubStatus, UnjoinedWorker};
 

@@ -13,7 +13,7 @@ mod tls;
 
 pub(crate) use daemons::{Coordinator, CoordinatorRun, CoordinatorVerb, Up, Worker, WorkerRun, WorkerVerb};
 pub(crate) use data::{Data, DataVerb};
-pub(crate) use jobs::{Job, JobVerb, Submit};
+pub(crate) use jobs::{Job, JobVerb, Submit, Tasks};
 pub(crate) use settings_values::{Count, Text};
 pub(crate) use times::{Limit, Span};
 pub(crate) use tls::{Certify, TlsInit, TlsVerb};

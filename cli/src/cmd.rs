@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod coordinator;
 pub(crate) mod data;
 mod die_with;
+mod history;
 pub(crate) mod job;
 pub(crate) mod new;
 pub(crate) mod orphans;

@@ -19,6 +19,12 @@ pub(crate) fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// The same with milliseconds: `2026-11-29 23:55:30.250Z`.
+pub(crate) fn utc_ms(unix_ms: u64) -> String {
+    let to_the_second = utc(unix_ms);
+    format!("{}.{:03}Z", to_the_second.trim_end_matches('Z'), unix_ms % 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +41,6 @@ mod tests {
         ] {
             assert_eq!(utc(unix_ms), text);
         }
+        assert_eq!(utc_ms(1_735_689_599_070), "2024-12-31 23:59:59.070Z");
     }
 }

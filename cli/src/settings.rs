@@ -62,6 +62,8 @@ section! {
         lease: Text<Span>,
         wait_for_workers: Text<Span>,
         storage_timeout: Text<Span>,
+        history_keep: Text<Limit>,
+        history_bytes: Text<ByteSize>,
         orphans_kept: Text<Span>,
         orphans_per_hour: Count<{ u32::MAX }>,
         token_file: PathBuf,

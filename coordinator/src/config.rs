@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 use windrow_datasets::OrphanRule;
+use windrow_history::Retention;
 use windrow_net::{ServerTls, Token};
 use windrow_store::Outputs;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub results_kept: Duration,
     /// Bytes of the collected results of all jobs together.
     pub results_bytes_max: u64,
+    /// How long the histories of jobs are kept.
+    pub history: Retention,
     /// How long a start or a stop waits for storage of outputs that does not answer.
     pub storage_timeout: Duration,
     /// The kinds of storage that outputs may go to.
@@ -63,6 +66,7 @@ impl Config {
             artifacts_kept: Self::ARTIFACTS_KEPT,
             results_kept: Self::RESULTS_KEPT,
             results_bytes_max: Self::RESULTS_BYTES_MAX,
+            history: Retention::default(),
             temporary: false,
             storage_timeout: Self::STORAGE_TIMEOUT,
             outputs: Outputs::default(),

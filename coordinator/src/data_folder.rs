@@ -7,6 +7,8 @@ pub(crate) const JOURNAL: &str = "journal.redb";
 pub(crate) const ARTIFACTS: &str = "artifacts";
 /// The bytes of collected results.
 pub(crate) const RESULTS: &str = "results";
+/// Logs and summaries of jobs.
+pub(crate) const HISTORY: &str = "history";
 /// Notes of jobs that may have stagings.
 pub(crate) const STAGING: &str = "staging";
 

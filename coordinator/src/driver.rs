@@ -31,6 +31,7 @@ pub(crate) use start::Start;
 use crate::addresses::Addresses;
 use crate::claims::Claims;
 use crate::encoded_tables::EncodedTables;
+use crate::history::History;
 use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Journal, Record};
@@ -107,6 +108,7 @@ pub(crate) struct Driver {
     /// The data folder is removed at the end: no job continues with another coordinator.
     pub temporary: bool,
     pub planners: Planners,
+    pub history: History,
     /// Running tasks that make or remove stagings: plans and removals.
     pub work: JoinSet<()>,
     /// Events that follow from the actions of the present step.
@@ -189,6 +191,7 @@ impl Driver {
             self.jobs.next_commit(),
             self.awaited_until,
             self.results.next_expiry().map(|_| self.expiry_at),
+            self.history.next_deadline(self.clock.now()),
         ];
         all.into_iter().flatten().min()
     }
@@ -205,6 +208,7 @@ impl Driver {
             self.expiry_at = now.plus_ms(self.expiry_ms);
         }
         self.retry_commits(now);
+        self.history.retry();
         while let Some(job) = self.checks.pop_overdue(now) {
             self.plan_if_checked(job);
         }
@@ -231,9 +235,10 @@ impl Driver {
             return;
         }
         while let Some(event) = self.follow.pop_front() {
-            for action in self.scheduler.step(self.clock.now(), event) {
-                self.act(action);
-            }
+            let now = self.clock.now();
+            let actions = self.scheduler.step(now, event);
+            self.history.note(&mut self.scheduler, now);
+            actions.into_iter().for_each(|action| self.act(action));
         }
         self.watchers.touch();
     }

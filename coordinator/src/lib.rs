@@ -18,6 +18,7 @@ mod dump;
 mod earlier_staging;
 mod encoded_tables;
 mod error;
+mod history;
 mod job_states;
 mod jobs;
 mod journal;
@@ -53,6 +54,7 @@ pub use journal::{
     RunningJob, Snapshot, TakeRow,
 };
 pub use windrow_datasets::{EpochRecord, Lineage, OrphanChanges, OrphanRule, OrphanWaits, Wait};
+pub use windrow_history::Retention;
 
 use artifacts::Artifacts;
 use claims::Claims;
@@ -113,6 +115,7 @@ pub async fn run_on(
     let has_results = recovered.collected.iter().map(|(job, _)| *job);
     let known = has_results.chain(recovered.running.iter().map(|r| r.job.spec.id)).collect();
     let files = ResultFiles::open(config.data_dir.join(RESULTS), &known)?;
+    let (recorder, reading, history_threads) = history::start(&config, &recovered).await?;
     let (journal, journal_thread, mut journal_breaks) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
     let remover = notes.clone();
@@ -130,6 +133,7 @@ pub async fn run_on(
         files: files.clone(),
         orphans: config.orphans,
         journal,
+        recorder,
     };
     let (stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
@@ -137,7 +141,7 @@ pub async fn run_on(
     // Ends with this function.
     let mut collector = JoinSet::new();
     collector.spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept));
-    let routes = rpc::routes(&config, mailbox, artifacts, files);
+    let routes = rpc::routes(&config, mailbox, artifacts, files, reading);
     let (end_serving, serving_ends) = oneshot::channel::<()>();
     let server = Server { insecure: config.insecure, ..Server::new(Role::Coordinator, config.token, config.tls) };
     let serving = windrow_net::serve(incoming, routes, server, async {
@@ -163,6 +167,8 @@ pub async fn run_on(
     // Blocks at most for one transaction: nothing new can come in.
     let joined = tokio::task::spawn_blocking(|| journal_thread.join()).await;
     joined.map_err(|e| Error::Driver(format!("the journal: {e}")))?;
+    let joined = tokio::task::spawn_blocking(|| history_threads.join()).await;
+    joined.map_err(|e| Error::Driver(format!("the history: {e}")))?;
     if let Ok(broken) = journal_breaks.try_recv() {
         return Err(broken);
     }

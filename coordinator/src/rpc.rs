@@ -2,6 +2,7 @@
 
 mod artifact;
 mod data;
+mod history;
 mod job;
 mod result;
 mod session;
@@ -17,9 +18,11 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::service::Routes;
+use windrow_history::Reading;
 use windrow_model::{Code, Failure};
 use windrow_net::{Access, MESSAGE_BYTES_MAX};
 use windrow_proto::v1::data_server::DataServer;
+use windrow_proto::v1::history_server::HistoryServer;
 use windrow_proto::v1::jobs_server::JobsServer;
 use windrow_proto::v1::session_server::SessionServer;
 use windrow_proto::{ConvertError, v1};
@@ -41,10 +44,18 @@ pub(crate) async fn give<T>(answer: &mpsc::Sender<Result<T, Status>>, message: R
 }
 
 /// All services, with limits on their messages.
-pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts, files: ResultFiles) -> Routes {
+pub(crate) fn routes(
+    config: &Config,
+    mailbox: Mailbox,
+    artifacts: Artifacts,
+    files: ResultFiles,
+    reading: Reading,
+) -> Routes {
     let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
     let readers = Arc::new(Semaphore::new(result::READERS_MAX));
-    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), files, readers, access };
+    let history = history::History::new(reading);
+    let past = history.clone();
+    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), files, readers, past, access };
     let data = data::Data { mailbox: mailbox.clone(), backups: Arc::new(Semaphore::new(1)) };
     let session = session::Session { mailbox, artifacts };
     Routes::new(
@@ -52,6 +63,11 @@ pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts, fi
     )
     .add_service(
         DataServer::new(data).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        HistoryServer::new(history)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
     )
     .add_service(
         SessionServer::new(session)

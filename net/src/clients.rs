@@ -3,6 +3,7 @@
 use crate::MESSAGE_BYTES_MAX;
 use crate::connect::Connection;
 use windrow_proto::v1::data_client::DataClient;
+use windrow_proto::v1::history_client::HistoryClient;
 use windrow_proto::v1::jobs_client::JobsClient;
 use windrow_proto::v1::session_client::SessionClient;
 use windrow_proto::v1::transfer_client::TransferClient;
@@ -10,6 +11,13 @@ use windrow_proto::v1::transfer_client::TransferClient;
 /// A client of the coordinator's job service.
 pub fn jobs(connection: Connection) -> JobsClient<Connection> {
     JobsClient::new(connection)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// A client of the coordinator's history service.
+pub fn history(connection: Connection) -> HistoryClient<Connection> {
+    HistoryClient::new(connection)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -6,6 +6,8 @@
 //! attempt whose outputs are in use does not lead to their deletion.
 
 use crate::action::Action;
+use crate::ledger::Cause;
+use crate::note::{Note, Stopped};
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
@@ -82,11 +84,26 @@ impl State {
 
     /// The other attempt has won: this one is revoked.
     fn revoke_backup(&mut self, id: TaskId) {
-        if let Some(run) = self.end_backup(id)
-            && !planted::has(Planted::LoserNotRevoked)
-        {
+        let Some(run) = self.end_backup(id) else { return };
+        self.note_stopped(run, Stopped::OtherWon);
+        if !planted::has(Planted::LoserNotRevoked) {
             self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
         }
+    }
+
+    /// Notes the end of an attempt that has neither finished nor failed.
+    pub(crate) fn note_stopped(&mut self, run: Run, why: Stopped) {
+        let Run { worker, attempt } = run;
+        self.note(attempt.task.job, || Note::Stopped { worker, attempt, why });
+    }
+
+    /// Notes the end of an attempt with this failure.
+    pub(crate) fn note_failure(&mut self, run: Run, failure: &Failure, charged: bool, cause: Option<Cause>) {
+        let Run { worker, attempt } = run;
+        self.note(attempt.task.job, || {
+            let failure = Box::new(failure.clone());
+            Note::Failed { worker, attempt, failure, charged, cause }
+        });
     }
 
     fn end_backup(&mut self, id: TaskId) -> Option<Run> {

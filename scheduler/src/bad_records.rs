@@ -10,6 +10,7 @@
 //! out of its own chunk, because a record that fails in one stage may be valid in another; but it counts once.
 
 use crate::job::Job;
+use crate::note::Note;
 use crate::stage::Stage;
 use std::path::PathBuf;
 use windrow_model::counters::names;
@@ -76,6 +77,7 @@ impl Job {
             if is_first {
                 self.counters.add(names::RECORDS_SKIPPED, 1);
             }
+            self.notes.add(|| Note::SetAside { record: Box::new(bad.clone()) });
             self.bad_records.push(bad);
         }
     }

@@ -17,6 +17,7 @@ use windrow_model::{JobState, OutputReport, SizeHints, StageId, TaskId, WorkerSt
 pub(crate) fn check(state: &State) -> Result<(), String> {
     let mut at = BTreeSet::new();
     for (id, job) in &state.jobs {
+        ensure(job.notes.is_empty(), || format!("{id}: a note is not collected"))?;
         check_job(state, job, &mut at).map_err(|e| format!("{id}: {e}"))?;
         ensure(state.queue.get(*id) == job.turn(), || format!("{id}: its place in the queue is stale"))?;
         ensure(state.ahead.get(*id) == job.turn_of_ahead(), || format!("{id}: its place among those ahead is stale"))?;

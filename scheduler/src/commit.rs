@@ -6,6 +6,7 @@
 
 use crate::action::Action;
 use crate::attempt::Standing;
+use crate::note::Note;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
@@ -92,6 +93,7 @@ impl State {
                     .collect();
                 parts.sort_by_key(|p| (p.part.sink, p.task));
                 self.timers.clear(Timer::Timeout(id));
+                job.notes.add(|| Note::CommitBegan { parts: parts.len() as u64 });
                 let mut bad_records = job.bad_records.clone();
                 bad_records.sort_by_key(|bad| (bad.task, bad.record));
                 if planted::has(Planted::CommitTwice) {
@@ -113,7 +115,8 @@ impl State {
 
     pub(crate) fn handle_commit_waits(&mut self, id: JobId, reason: Option<String>) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Committing) {
-            job.commit_waits = reason;
+            job.commit_waits.clone_from(&reason);
+            self.note(id, || Note::CommitWaits { reason });
         }
     }
 

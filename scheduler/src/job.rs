@@ -5,6 +5,7 @@
 use crate::action::Collected;
 use crate::event::StageChunks;
 use crate::fetch_failures::FetchFailures;
+use crate::note::{Note, Notes};
 use crate::planned_bytes::{check_tasks, planned_bytes};
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
@@ -88,6 +89,8 @@ pub(crate) struct Job {
     pub left_out: BTreeMap<WorkerId, Failure>,
     /// Tasks by the worker that made their latest outputs (stage, number): what may be lost with it.
     pub outputs_on: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
+    /// For its history.
+    pub notes: Notes,
 }
 
 impl Job {
@@ -131,6 +134,7 @@ impl Job {
             losses: BTreeMap::new(),
             left_out: BTreeMap::new(),
             outputs_on: BTreeMap::new(),
+            notes: Notes::default(),
         }
     }
 
@@ -216,7 +220,12 @@ impl Job {
         self.planned_bytes = kept_bytes;
         self.split_epoch = epoch;
         self.state = JobState::Running;
+        let stages = &self.stages;
+        self.notes.add(|| Note::Planned { input_bytes, tasks: stages.iter().map(|s| s.tasks.len() as u32).collect() });
         for s in 0..self.stages.len() {
+            if self.stages[s].blocked_by == 0 && self.stages[s].links.producers.is_empty() {
+                self.notes.add(|| Note::StageOpened { stage: StageId(s as u32) });
+            }
             if self.stages[s].tasks.is_empty() {
                 self.stage_finished(s);
             } else if self.stages[s].is_runnable() {

@@ -5,6 +5,7 @@
 //! worker is left out, with the failure of the last one. Outputs that a left-out worker has already made stay in use.
 
 use crate::ledger::Cause;
+use crate::note::Note;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::timers::Timer;
@@ -46,6 +47,7 @@ impl State {
     pub(crate) fn handle_taken_in(&mut self, id: JobId, worker: WorkerId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.left_out.remove(&worker);
+        job.notes.add(|| Note::TakenIn { worker });
         if job.left_out.is_empty() {
             self.partial.remove(&id);
             // The time starts again if no worker takes tasks at all.
@@ -75,6 +77,7 @@ impl State {
     fn leave_out(&mut self, id: JobId, worker: WorkerId, failure: Failure) -> Result<(), Failure> {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
         job.left_out.insert(worker, failure.clone());
+        job.notes.add(|| Note::LeftOut { worker, failure: Box::new(failure.clone()) });
         self.partial.insert(id);
         let left_out = &job.left_out;
         let live = self.workers.iter().filter(|(_, w)| w.state != WorkerState::Lost);

@@ -38,6 +38,7 @@ mod limits;
 mod locality;
 mod loss;
 mod nondeterminism;
+mod note;
 mod output_tables;
 mod planned_bytes;
 mod port_sizes;
@@ -69,11 +70,12 @@ pub use action::{Action, Collected, CollectedBlob};
 use attempt::Standing;
 pub use event::{Event, HeldAttempt, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks};
 pub use ledger::{Cause, Counts, Loss, Tally};
+pub use note::{Done, Note, Stopped, Why};
 pub use sent_tables::{Lacking, SentTables};
 use state::State;
 use windrow_model::{
-    AttemptId, COLLECT_BYTES_MAX, Epoch, Failure, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId,
-    WorkerStatus,
+    AttemptId, COLLECT_BYTES_MAX, Epoch, Failure, Home, JobId, JobSpec, JobStatus, NodeInfo, StageId, TaskId, Time,
+    WorkerId, WorkerStatus,
 };
 
 /// Limits of a scheduler.
@@ -120,6 +122,8 @@ pub struct Config {
     pub collect_bytes_max: u64,
     /// Bytes of memory that the tasks of all jobs may take together, estimated. A job that is alone may take more.
     pub planned_bytes_max: u64,
+    /// Whether it makes notes; then they must be taken after each step.
+    pub notes: bool,
 }
 
 impl Default for Config {
@@ -145,6 +149,7 @@ impl Default for Config {
             history_bytes_max: 256 << 20,
             collect_bytes_max: COLLECT_BYTES_MAX,
             planned_bytes_max: 4 << 30,
+            notes: false,
         }
     }
 }
@@ -171,6 +176,11 @@ impl Scheduler {
         self.state.step(now, event)
     }
 
+    /// What has become of jobs since the last call, each job's notes in order.
+    pub fn take_notes(&mut self) -> Vec<(JobId, Note)> {
+        std::mem::take(&mut self.state.notes)
+    }
+
     /// The latest time for the next call of `step` with [`Event::Tick`].
     pub fn next_deadline(&self) -> Option<Time> {
         self.state.timers.next()
@@ -194,6 +204,11 @@ impl Scheduler {
     /// The address from which other workers fetch; `None` for an unknown or lost worker.
     pub fn worker_address(&self, worker: WorkerId) -> Option<&str> {
         self.state.workers.live(worker).map(|w| w.info.address.as_str())
+    }
+
+    /// What a worker has told of itself, if it is alive.
+    pub fn worker_node(&self, worker: WorkerId) -> Option<&NodeInfo> {
+        self.state.workers.live(worker).map(|w| &w.info)
     }
 
     /// The folder of a worker's files, if it is alive and others may read them in place.

@@ -6,6 +6,7 @@
 use crate::action::{Action, Collected};
 use crate::event::StageChunks;
 use crate::job::Job;
+use crate::note::{Note, Notes};
 use crate::planned_bytes;
 use crate::planted::{self, Planted};
 use crate::state::{Ended, State};
@@ -29,7 +30,11 @@ impl State {
         if let Some(ms) = spec.options.timeout_ms {
             self.timers.set(Timer::Timeout(id), self.now.plus_ms(ms));
         }
-        self.jobs.insert(id, Job::new(spec, self.submitted, self.epoch, self.now, unix_ms));
+        let mut job = Job::new(spec, self.submitted, self.epoch, self.now, unix_ms);
+        job.notes = Notes::new(self.config.notes);
+        job.notes.add(|| Note::Submitted);
+        self.jobs.insert(id, job);
+        self.collect_notes(id);
         match wrong {
             Some(what) => self.end_job(id, JobState::Failed, Some(Failure::new(Code::PlanInvalid, what))),
             None => self.out.push(Action::PlanJob { job: id }),
@@ -75,6 +80,7 @@ impl State {
     /// Cancels a job. A commit that has begun is not cancelled: outputs may be visible already.
     pub(crate) fn handle_cancelled(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed || planted::has(Planted::CancelledCommit)) {
+            self.note(id, || Note::Cancelled);
             self.end_job(id, JobState::Cancelled, Some(Failure::new(Code::Cancelled, "the job was cancelled")));
         }
     }
@@ -117,6 +123,8 @@ impl State {
             _ => Vec::new(),
         };
         let workers = job.workers.iter().copied().collect();
+        job.notes.add(|| Note::Ended { status: Box::new(status.clone()) });
+        self.notes.extend(job.notes.take().into_iter().map(|note| (id, note)));
         let spec = job.spec;
         self.discarded.add(job.stages);
         self.out.push(Action::JobEnded { job: id, status: Box::new(status.clone()), collected, workers });

@@ -16,9 +16,10 @@
 use crate::action::Action;
 use crate::job::Job;
 use crate::ledger::Cause;
+use crate::note::Why;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::task::TaskState;
+use crate::task::{Run, TaskState};
 use windrow_model::{AttemptId, Code, Failure, JobId, JobState, OutputReport, TaskId, WorkerId, output_digest};
 
 /// A task that has read an output which has been replaced.
@@ -105,6 +106,8 @@ impl State {
         }
         self.out.push(Action::Revoke { worker, attempt });
         let what = "what it had read was made anew meanwhile";
+        let replaced = Failure::new(Code::NondeterministicTask, what);
+        self.note_failure(Run { worker, attempt }, &replaced, false, Some(Cause::InputReplaced));
         if !self.stop_one(attempt) {
             self.retry_uncharged(worker, attempt, Cause::InputReplaced, what);
         } else if let Err(failure) = self.count_uncharged(worker, attempt, Cause::InputReplaced, what) {
@@ -131,6 +134,7 @@ impl State {
             let task = &mut job.stages[stale.stage].tasks[stale.task];
             task.must_run = true;
             job.reopen(stale.stage, stale.task, workers);
+            job.stages[stale.stage].tasks[stale.task].why = Why::InputsReplaced;
         }
         true
     }

@@ -16,6 +16,7 @@
 use crate::action::Action;
 use crate::assign::{PICKY_SCAN, suits};
 use crate::left_out::Shunned;
+use crate::note::{Note, Stopped, Why};
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::state::State;
@@ -123,9 +124,10 @@ impl State {
 
     /// Takes a queued task off its worker and revokes the attempt there.
     pub(crate) fn take_back(&mut self, task: TaskId) {
-        if let Some(run) = self.put_back(task)
-            && !planted::has(Planted::AheadNotRevoked)
-        {
+        let Some(run) = self.put_back(task) else { return };
+        self.note_stopped(run, Stopped::TakenBack);
+        self.task_mut(task).into_iter().for_each(|task| task.why = Why::TakenBack);
+        if !planted::has(Planted::AheadNotRevoked) {
             self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
         }
     }
@@ -144,6 +146,7 @@ impl State {
         let Some(job) = self.jobs.get_mut(&job).filter(|job| !job.recalled.is_empty()) else { return };
         for Run { worker, attempt } in std::mem::take(&mut job.recalled) {
             self.workers.release(worker, attempt.task);
+            job.notes.add(|| Note::Stopped { worker, attempt, why: Stopped::InputsLost });
             if !planted::has(Planted::AheadNotRevoked) {
                 self.out.push(Action::Revoke { worker, attempt });
             }

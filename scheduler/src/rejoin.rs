@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::attempt::Standing;
 use crate::event::{HeldAttempt, Left};
 use crate::ledger::Cause;
+use crate::note::Why;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task};
@@ -129,6 +130,7 @@ impl State {
         let (now, place, run) = (self.now, self.placed, Run { worker, attempt });
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let bytes = job.stages[s].chunks.get(t).map_or(0, |chunk| chunk.length());
+        job.stages[s].tasks[t].why = Why::Rejoined;
         match (job.stages[s].tasks[t].waits(), placement) {
             (true, Placement::Slot) => job.adopt(s, t, run, bytes, now),
             (true, Placement::Queue) => job.wait_ahead(s, t, run, place, bytes, now),

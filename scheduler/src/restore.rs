@@ -10,6 +10,7 @@ use crate::commit::staged_parts;
 use crate::event::{RestoredJob, RestoredTask};
 use crate::job::Job;
 use crate::ledger::Tally;
+use crate::note::{Note, Notes};
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
@@ -43,7 +44,11 @@ impl State {
         }
         let parts = if matches!(started, Some(Ok(()))) { restored.published } else { Vec::new() };
         let done: Vec<usize> = parts.into_iter().filter_map(|part| job.restore(part)).collect();
+        // What is restored here was noted in an earlier epoch.
+        job.notes = Notes::new(self.config.notes);
+        job.notes.add(|| Note::Restored);
         self.jobs.insert(id, job);
+        self.collect_notes(id);
         match started {
             None => self.out.push(Action::PlanJob { job: id }),
             Some(Err(failure)) => self.end_job(id, JobState::Failed, Some(failure)),
@@ -92,6 +97,7 @@ impl State {
         for id in &held {
             if let Some(job) = self.jobs.get_mut(id) {
                 job.held = false;
+                job.notes.add(|| Note::Resumed);
                 for s in 0..job.stages.len() {
                     if job.stages[s].blocked_by > 0 {
                         job.recall_ahead(s);

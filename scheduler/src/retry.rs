@@ -8,6 +8,7 @@ use crate::action::Action;
 use crate::bad_records::Verdict;
 use crate::ledger::Cause;
 use crate::left_out::is_not_shared;
+use crate::note::Why;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, TaskState};
@@ -58,6 +59,11 @@ impl State {
         if let Some(job) = self.jobs.get_mut(&id.job) {
             job.note_failed(here, &host, &failure, class != Class::Retry && !unseen, now);
         }
+        let cause = match class {
+            Class::Retry => Some(Cause::of(failure.code)),
+            Class::Charge | Class::Fatal => unseen.then_some(Cause::NotShared),
+        };
+        self.note_failure(here, &failure, cause.is_none(), cause);
         let mut other_goes_on = self.stop_one(attempt);
         if planted::has(Planted::OtherForgotten) && other_goes_on {
             self.stop(id);
@@ -97,6 +103,7 @@ impl State {
         let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
         let stage = &mut job.stages[s];
         stage.failed += 1;
+        stage.tasks[t].why = Why::Retry;
         stage.tasks[t].uncharged = 0;
         stage.tasks[t].failures += 1;
         match job.judge_record(attempt.task, &failure) {

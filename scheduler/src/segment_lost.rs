@@ -5,6 +5,7 @@
 //! outputs of a stage are found damaged on one worker, all of the stage's outputs there are made again.
 
 use crate::ledger::Cause;
+use crate::note::Why;
 use crate::output_tables::edge_ports;
 use crate::planted::{self, Planted};
 use crate::shuffle::is_held;
@@ -57,16 +58,19 @@ impl State {
     fn end_reader(&mut self, worker: WorkerId, reader: AttemptId, lost: &OutputRef, failure: &Failure) {
         let is_innocent =
             failure.code == Code::SegmentCorrupt && (self.is_first_damage(lost) || self.is_outdated(reader, lost));
+        let cause = Cause::of(failure.code);
+        self.note_failure(Run { worker, attempt: reader }, failure, false, Some(cause));
         let other_goes_on = self.stop_one(reader);
         // If the reader's own network is broken, its next attempt must not fail on it too.
         if let Some(task) = self.task_mut(reader.task) {
             task.avoid(worker);
         }
-        let cause = Cause::of(failure.code);
         if is_innocent {
             // Without a delay: it waits until the output is there again.
             if !other_goes_on && let Some(job) = self.jobs.get_mut(&reader.task.job) {
-                job.enqueue(reader.task.stage.0 as usize, reader.task.index as usize);
+                let (s, t) = (reader.task.stage.0 as usize, reader.task.index as usize);
+                job.stages[s].tasks[t].why = Why::Uncharged(cause);
+                job.enqueue(s, t);
             }
         } else if !other_goes_on {
             self.retry_uncharged(worker, reader, cause, &failure.message);

@@ -7,6 +7,7 @@
 
 use crate::action::Action;
 use crate::job::Job;
+use crate::note::Stopped;
 use crate::state::State;
 use crate::task::Task;
 use crate::timers::Timer;
@@ -120,6 +121,7 @@ impl State {
                 let task = TaskId { job: id, stage: StageId(p as u32), index: t as u32 };
                 self.timers.clear(Timer::Delay(task));
                 if let Some((run, _)) = self.stop(task) {
+                    self.note_stopped(run, Stopped::Needless);
                     self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
                 }
                 let Some(job) = self.jobs.get_mut(&id) else { return };

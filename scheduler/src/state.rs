@@ -7,6 +7,7 @@ use crate::Config;
 use crate::action::Action;
 use crate::discard::Discarded;
 use crate::job::Job;
+use crate::note::Note;
 use crate::queue::Queue;
 use crate::timers::Timers;
 use crate::workers::Workers;
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub discarded: Discarded,
     /// Actions of the present step.
     pub out: Vec<Action>,
+    /// Notes that the driver has not taken.
+    pub notes: Vec<(JobId, Note)>,
     /// Steps since the last check of the invariants.
     pub unchecked: usize,
 }
@@ -86,6 +89,7 @@ impl State {
             submitted: 0,
             discarded: Discarded::default(),
             out: Vec::new(),
+            notes: Vec::new(),
             unchecked: 0,
             config,
         }
@@ -94,6 +98,7 @@ impl State {
     /// Moves the job to its position in the queues after its tasks have changed.
     pub(crate) fn requeue(&mut self, id: JobId) {
         self.revoke_recalled(id);
+        self.collect_notes(id);
         let job = self.jobs.get(&id);
         self.queue.set(id, job.and_then(Job::turn));
         self.ahead.set(id, job.and_then(Job::turn_of_ahead));
@@ -104,6 +109,21 @@ impl State {
         }
         self.watch_starvation(id);
         self.watch_for_slow_tasks(id);
+    }
+
+    /// Collects what the job has noted.
+    pub(crate) fn collect_notes(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.notes.is_empty()) {
+            self.notes.extend(job.notes.take().into_iter().map(|note| (id, note)));
+        }
+    }
+
+    /// Adds a note of a job, if notes are wanted.
+    pub(crate) fn note(&mut self, id: JobId, note: impl FnOnce() -> Note) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.notes.add(note);
+        }
+        self.collect_notes(id);
     }
 
     /// Keeps the spec and status of an ended job.

@@ -15,6 +15,7 @@ use crate::bad_records::is_of;
 use crate::event::Left;
 use crate::job::Job;
 use crate::ledger::{Cause, Pending};
+use crate::note::{Stopped, Why};
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, TaskState};
@@ -59,6 +60,10 @@ impl State {
             let (now, failure) = (self.now, Failure::new(Code::WorkerLost, what));
             self.jobs.get_mut(&id.job).into_iter().for_each(|job| job.note_failed(run, &host, &failure, false, now));
         }
+        match ahead {
+            true => self.note_stopped(run, Stopped::WorkerLost),
+            false => self.note_failure(run, &Failure::new(Code::WorkerLost, what), false, Some(cause)),
+        }
         let cause = match cause {
             Cause::WorkerLost if publishing => Cause::LostPublishing,
             Cause::WorkerLost if self.ran_alone(run) => return self.lost_alone(run),
@@ -66,6 +71,7 @@ impl State {
         };
         if ahead {
             self.put_back(id);
+            self.task_mut(id).into_iter().for_each(|task| task.why = Why::Uncharged(cause));
             // The worker may have started it without a message. The task is requeued without a delay all the same.
             if cause == Cause::WorkerLost {
                 self.count_loss_ahead(run, what);

@@ -12,6 +12,7 @@
 //! outputs; queues and counts belong to its stage.
 
 use crate::ledger::Ledger;
+use crate::note::Why;
 use crate::speculate::Pace;
 use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, StagedPart, TaskReport, WorkerId};
 
@@ -64,6 +65,8 @@ pub(crate) struct Task {
     pub state: TaskState,
     /// Attempts started so far: the number of the next one.
     pub attempts: u32,
+    /// Why it gets the next one, for its history.
+    pub why: Why,
     /// Progress of the running attempt.
     pub pace: Pace,
     /// Runs beside that one, on another worker. The first to finish becomes the task's attempt, the other one is
@@ -117,6 +120,7 @@ impl Task {
         Task {
             state: TaskState::Waiting,
             attempts: 0,
+            why: Why::First,
             pace: Pace::default(),
             backup: None,
             backups: 0,

@@ -5,12 +5,13 @@
 //! slots.
 
 use crate::job::Job;
+use crate::note::{Done, Note, Why};
 use crate::planted::{self, Planted};
 use crate::speculate::Pace;
 use crate::task::{Backup, Run, TaskOutputs, TaskState};
 use std::cmp::Reverse;
 use windrow_model::counters::names;
-use windrow_model::{Incarnation, OutputReport, SizeHints, TaskReport, Time};
+use windrow_model::{Incarnation, OutputReport, SizeHints, StageId, TaskReport, Time};
 
 impl Job {
     /// Enqueues the task for a worker.
@@ -61,6 +62,13 @@ impl Job {
         task.bytes = bytes;
         task.state = state;
         task.pace = Pace::begin(now);
+        let queued = matches!(task.state, TaskState::QueuedOnWorker { .. });
+        let why = match task.why {
+            Why::First if self.restored => Why::Restarted,
+            why => why,
+        };
+        let Run { worker, attempt } = run;
+        self.notes.add(|| Note::Assigned { worker, attempt, why, queued, bytes });
         self.note_attempt(s, t, run)
     }
 
@@ -79,6 +87,7 @@ impl Job {
         let TaskState::QueuedOnWorker { run, place } = task.state else { return };
         task.state = TaskState::Running(run);
         task.pace.can_begin(now);
+        self.notes.add(|| Note::Started { attempt: run.attempt });
         self.ahead.remove(&(s, Reverse(place), t));
         self.stages[s].running += 1;
         self.slots += 1;
@@ -90,6 +99,8 @@ impl Job {
         let task = &mut self.stages[s].tasks[t];
         assert!(matches!(task.state, TaskState::Running(_)) && task.backup.is_none(), "a running task has one backup");
         task.backup = Some(Box::new(Backup { run, pace: Pace::begin(now) }));
+        let (Run { worker, attempt }, bytes) = (run, task.bytes);
+        self.notes.add(|| Note::Assigned { worker, attempt, why: Why::Backup, queued: false, bytes });
         self.backups_running += 1;
         self.slots += 1;
         self.attempts += u64::from(self.note_attempt(s, t, run));
@@ -124,6 +135,7 @@ impl Job {
     pub(crate) fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         task.state = TaskState::Publishing(run, Box::new(report));
+        self.notes.add(|| Note::Granted { attempt: run.attempt });
         task.pace = Pace::begin(now);
         self.slots -= 1;
     }
@@ -163,6 +175,7 @@ impl Job {
         self.note_change(s, t, run.attempt, &report.outputs);
         self.note_collected(s, t, &report.outputs);
         let Run { worker, attempt } = run;
+        self.notes.add(|| Note::Done { worker, attempt, done: Box::new(Done::of(&report)) });
         self.stages[s].add_hints(t, worker, &report.outputs);
         let mut outputs = report.outputs;
         outputs.iter_mut().for_each(|output| {
@@ -209,9 +222,13 @@ impl Job {
     /// Unblocks the readers of a stage that is done now.
     pub(crate) fn stage_finished(&mut self, s: usize) {
         self.stages_done += 1;
+        self.notes.add(|| Note::StageDone { stage: StageId(s as u32) });
         for i in 0..self.stages[s].links.readers.len() {
             let reader = self.stages[s].links.readers[i];
             self.stages[reader].blocked_by -= 1;
+            if self.stages[reader].blocked_by == 0 {
+                self.notes.add(|| Note::StageOpened { stage: StageId(reader as u32) });
+            }
             self.note_runnable(reader);
         }
     }
@@ -225,7 +242,9 @@ impl Job {
         stage.bytes_done = stage.bytes_done.saturating_sub(stage.tasks[t].bytes);
         stage.tasks[t].fetch_failures = 0;
         stage.tasks[t].skipped = false;
+        stage.tasks[t].why = Why::OutputsLost;
         if was_done {
+            self.notes.add(|| Note::StageReopened { stage: StageId(s as u32) });
             stage.reopened += 1;
             stage.drop_table();
             self.stages_done -= 1;

@@ -6,6 +6,7 @@
 
 use crate::action::Action;
 use crate::ledger::{Cause, Happening, Loss};
+use crate::note::Why;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use windrow_model::{AttemptId, Failure, Incarnation, StageId, TaskId, WorkerId};
@@ -23,6 +24,7 @@ impl State {
         let suspect_after = self.config.suspect_after;
         let Some(task) = self.task_mut(attempt.task) else { return Ok(()) };
         let happening = Happening { worker, host, number: attempt.number, cause, what: what.to_string() };
+        task.why = Why::Uncharged(cause);
         let ledger = task.ledger.get_or_insert_default();
         if matches!(cause, Cause::WorkerLost | Cause::LostAlone) {
             if !ledger.lose(Loss { worker, attempt, alone: cause == Cause::LostAlone }) {

@@ -14,6 +14,7 @@ mod faults;
 mod journal;
 mod machine;
 mod node;
+mod notes;
 mod tables;
 mod traps;
 mod worker;
@@ -25,6 +26,8 @@ use crate::trace::Trace;
 use crate::workload::random_plan;
 use journal::Record;
 use node::Node;
+use notes::Begun;
+pub use notes::Noted;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use windrow_model::*;
@@ -108,10 +111,14 @@ pub struct Outcome {
     /// How often each kind of fault came.
     pub faults: BTreeMap<&'static str, u64>,
     pub trace: String,
+    /// What the scheduler has noted, in order.
+    pub notes: Vec<Noted>,
 }
 
 struct Cluster {
     dice: Dice,
+    begun: Begun,
+    noted: Vec<Noted>,
     /// Draws for faults of links and clocks. They are drawn apart, so that a seed without these faults gives the run it always gave.
     wild: Dice,
     /// Draws for traps (`traps.rs`).
@@ -230,6 +237,7 @@ fn config(scale: u32, kinds: Kinds) -> Config {
         poison_wait_ms: lease_ms / 2,
         delivery_ms: 2 * lease_ms,
         limit_margin_ms: lease_ms / 2,
+        notes: true,
         ..Config::default()
     }
 }
@@ -239,6 +247,8 @@ impl Cluster {
         let scale = setup.workers.map_or(1, |n| (n / 5).max(1));
         Cluster {
             dice: Dice(setup.seed),
+            begun: Begun::default(),
+            noted: Vec::new(),
             wild: Dice(!setup.seed),
             third: Dice(setup.seed ^ 0x7261_7073),
             fourth: Dice(setup.seed ^ 0x6578_6563),
@@ -326,11 +336,13 @@ impl Cluster {
         self.events += 1;
         self.note(|now| format!("{} {event:?}", now.0));
         let actions = self.scheduler.step(self.now, event);
+        self.take_notes(&actions);
         self.unchecked += 1;
         // A check visits every task: in large clusters it is not made after each step.
         if self.unchecked >= u64::from(self.scale) {
             self.unchecked = 0;
             self.scheduler.check().expect("the invariants hold");
+            self.check_begun();
         }
         let living = self.living();
         if self.joins {
@@ -561,5 +573,6 @@ pub fn run(setup: &Setup) -> Outcome {
         poisoned: c.ended.values().filter(|s| traps::is_poisoned(s)).count() as u64,
         faults: c.faults,
         trace: c.lines,
+        notes: c.noted,
     }
 }

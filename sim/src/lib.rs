@@ -12,6 +12,6 @@ pub mod samples;
 mod trace;
 mod workload;
 
-pub use cluster::{Kinds, Outcome, Setup, run};
+pub use cluster::{Kinds, Noted, Outcome, Setup, run};
 pub use data::{DataOutcome, run as run_datasets};
 pub use trace::Trace;

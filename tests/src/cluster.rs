@@ -198,12 +198,17 @@ impl Cluster {
         answers
     }
     /// Stops workers, then the coordinator, in order, and checks that no process is left.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.stop_then(|_| {});
+    }
+    /// The same, and then looks at the folder of the coordinator.
+    pub fn stop_then(mut self, look: impl FnOnce(&Path)) {
         for worker in self.workers.drain(..).flatten() {
             assert_eq!(worker.stop(), Some(0), "a worker's exit code");
         }
         assert_eq!(self.coordinator.take().and_then(Daemon::stop), Some(0), "the coordinator's exit code");
         eventually("every executor has ended", || processes_below(self.folder.path()).is_empty());
+        look(&self.coordinator_folder());
     }
     /// Kills one of the running executors, if there are any.
     pub fn kill_an_executor(&self, which: u64) -> bool {

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod corpus;
 pub mod gated;
 pub mod group_memory;
+pub mod histories;
 pub mod namespaces;
 pub mod oracle;
 pub mod output;

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use windrow_tests::cluster::{Cluster, Setup, Timeouts};
 use windrow_tests::corpus::{self, Random};
+use windrow_tests::histories::check_summaries;
 use windrow_tests::output::parts;
 use windrow_tests::program::{Ended, binary, eventually, local, run};
 use windrow_tests::proxy::{Rules, Weather};
@@ -234,7 +235,7 @@ fn one_run(folder: &Path, seed: u64, tally: &mut Tally) {
         workers.as_array().is_some_and(|all| all.iter().filter(|w| there(w)).count() == WORKERS)
     });
     cluster.wait_until_clean();
-    cluster.stop();
+    cluster.stop_then(|folder| assert_eq!(check_summaries(folder), JOBS.len(), "seed {seed}"));
     let entries = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
     let hidden: Vec<String> = entries.filter(|n| n.starts_with(".out-")).collect();
     assert!(hidden.is_empty(), "seed {seed}: left behind {hidden:?}");

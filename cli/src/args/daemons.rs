@@ -1,6 +1,6 @@
 //! Flags of what runs until it is stopped, `windrow coordinator`, `worker` and `up`, and of the verbs that manage it.
 
-use super::{Client, Span};
+use super::{Client, Limit, Span};
 use clap::Subcommand;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use std::net::SocketAddr;
@@ -71,6 +71,12 @@ pub(crate) struct CoordinatorRun {
     /// that it waits [default: 10s]
     #[arg(long, value_name = "TIME", env = "WINDROW_STORAGE_TIMEOUT")]
     pub storage_timeout: Option<Span>,
+    /// How long the history of an ended job is kept; 0: no histories are written [default: 720h]
+    #[arg(long, value_name = "TIME", env = "WINDROW_HISTORY_KEEP")]
+    pub history_keep: Option<Limit>,
+    /// Bytes of all histories together, of which the oldest go first; 0: no histories are written [default: 10GiB]
+    #[arg(long, value_name = "SIZE", env = "WINDROW_HISTORY_BYTES")]
+    pub history_bytes: Option<ByteSize>,
     /// How long unreferenced chunks stay on workers, unless their deletion was ordered [default: 24h]
     #[arg(long, value_name = "TIME", env = "WINDROW_ORPHANS_KEPT")]
     pub orphans_kept: Option<Span>,

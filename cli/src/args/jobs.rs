@@ -69,6 +69,9 @@ pub(crate) enum JobVerb {
     List {
         #[command(flatten)]
         client: Client,
+        /// Also ended jobs that the coordinator has forgotten, from their histories
+        #[arg(long)]
+        past: bool,
         /// Only jobs in this state; may be repeated
         #[arg(long = "state", value_name = "STATE", value_enum)]
         states: Vec<StateName>,
@@ -119,6 +122,18 @@ pub(crate) enum JobVerb {
         /// The job's id: job-…
         id: JobId,
     },
+    /// Print what has become of a job, in the order in which it happened; also of jobs that the coordinator has forgotten
+    Events {
+        #[command(flatten)]
+        client: Client,
+        /// Go on until the job has ended; with `-o json`, one object a line instead of an array
+        #[arg(short = 'f', long)]
+        follow: bool,
+        /// The job's id: job-…
+        id: JobId,
+    },
+    /// List the attempts of a job's tasks, failed ones first; also of jobs that the coordinator has forgotten
+    Tasks(Tasks),
     /// Print stdout and stderr of the job's tasks
     Logs {
         #[command(flatten)]
@@ -126,6 +141,80 @@ pub(crate) enum JobVerb {
         /// The job's id: job-…
         id: JobId,
     },
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Tasks {
+    #[command(flatten)]
+    pub client: Client,
+    /// Only attempts in this state; may be repeated
+    #[arg(long = "state", value_name = "STATE", value_enum)]
+    pub states: Vec<AttemptStateName>,
+    /// The order
+    #[arg(long, value_name = "ORDER", value_enum, default_value = "worst")]
+    pub sort: AttemptOrder,
+    /// Only attempts of this stage, by its number
+    #[arg(long, value_name = "N")]
+    pub stage: Option<u32>,
+    /// Only attempts of this task of the stage
+    #[arg(long, value_name = "N", requires = "stage")]
+    pub task: Option<u32>,
+    /// Leave off this many at the beginning
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: u32,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// The job's id: job-…
+    pub id: JobId,
+}
+
+/// A state of attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AttemptStateName {
+    Queued,
+    Running,
+    Done,
+    Failed,
+    Stopped,
+}
+
+impl AttemptStateName {
+    /// Its name in calls.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            AttemptStateName::Queued => "queued",
+            AttemptStateName::Running => "running",
+            AttemptStateName::Done => "done",
+            AttemptStateName::Failed => "failed",
+            AttemptStateName::Stopped => "stopped",
+        }
+    }
+}
+
+/// An order of attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AttemptOrder {
+    /// Failed ones first, then the longest
+    Worst,
+    /// The longest first
+    Duration,
+    /// The largest inputs first
+    Bytes,
+    /// In the order of their assignment
+    Start,
+}
+
+impl AttemptOrder {
+    /// Its name in calls.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            AttemptOrder::Worst => "worst",
+            AttemptOrder::Duration => "duration",
+            AttemptOrder::Bytes => "bytes",
+            AttemptOrder::Start => "start",
+        }
+    }
 }
 
 /// A state of jobs, as in lists.

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use windrow_coordinator::{Config, OrphanRule};
+use windrow_coordinator::{Config, OrphanRule, Retention};
 use windrow_model::{Code, Failure};
 use windrow_net::serve::url_of;
 use windrow_net::{Access, Record, ServerTls, StateFolder, Token, channel, check_listen, hello};
@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub storage_timeout: Duration,
     /// Retention of unreferenced chunks.
     pub orphans: OrphanRule,
+    /// Retention of histories.
+    pub history: Retention,
     /// The data folder is removed at the end.
     pub temporary: bool,
 }
@@ -102,6 +104,16 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
                 .or(section.orphans_per_hour.map(|n| n.0))
                 .unwrap_or(OrphanRule::default().per_hour),
         },
+        history: Retention {
+            keep: args
+                .history_keep
+                .or(section.history_keep.map(|t| t.0))
+                .map_or(Retention::default().keep, |limit| Duration::from_millis(limit.ms.unwrap_or(0))),
+            bytes_max: args
+                .history_bytes
+                .or(section.history_bytes.map(|t| t.0))
+                .map_or(Retention::default().bytes_max, |size| size.0),
+        },
         temporary: false,
     };
     if plan.lease_ms < LEASE_MS_MIN {
@@ -148,6 +160,7 @@ pub(crate) async fn serve(
         insecure: plan.insecure,
         temporary: plan.temporary,
         orphans: plan.orphans,
+        history: plan.history,
         lease_ms: plan.lease_ms,
         unschedulable_after_ms: plan.unschedulable_after_ms,
         storage_timeout: plan.storage_timeout,

@@ -1,10 +1,11 @@
-//! `windrow job`: list, get, wait, cancel, logs; and following a job to its end, also for `submit`.
+//! `windrow job`: list, get, wait, cancel, events, tasks, logs; and following a job to its end, also for `submit`.
 
 use super::connect;
 use crate::args::{Job, JobVerb, Span};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::Settings;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 use windrow::client::{Cluster, LogPiece};
@@ -16,13 +17,22 @@ use windrow_model::{AttemptId, Code, Escape, Failure, JobFilter, JobId};
 pub(crate) async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let client = settings.client;
     match args.verb {
-        JobVerb::List { client: flags, states, name, since, limit } => {
+        JobVerb::List { client: flags, past, states, name, since, limit } => {
             let since_unix_ms = since.map_or(0, |span| unix_ms().saturating_sub(span.ms));
             let states = states.into_iter().map(Into::into).collect();
             let filter = JobFilter { states, name: name.unwrap_or_default(), since_unix_ms, limit };
-            let (mut jobs, admitted) = connect(flags, client).await?.list_some(filter).await?;
+            let cluster = connect(flags, client).await?;
+            let (mut jobs, mut admitted) = cluster.list_some(filter.clone()).await?;
+            if past {
+                // What the coordinator knows is newer than a summary.
+                let known: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+                let past = cluster.past_jobs(filter).await?;
+                jobs.extend(past.into_iter().filter(|job| !known.contains(&job.id)));
+                admitted = admitted.max(jobs.len() as u64);
+            }
             // Ids begin with their creation time.
             jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
+            jobs.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
             output::jobs(&jobs, format)?;
             let left_off = admitted.saturating_sub(jobs.len() as u64);
             if left_off > 0 {
@@ -54,6 +64,10 @@ pub(crate) async fn run(args: Job, settings: Settings, format: Format) -> Result
                 false => format!("the commit of {id} is tried again"),
             });
         }
+        JobVerb::Events { client: flags, follow, id } => {
+            super::history::events(flags, client, id, follow, format).await?
+        }
+        JobVerb::Tasks(asked) => super::history::tasks(client, asked, format).await?,
         JobVerb::Logs { client: flags, id } => {
             let cluster = connect(flags, client).await?;
             match format {

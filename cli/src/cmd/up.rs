@@ -62,6 +62,7 @@ fn plan(folder: &Folder, listen: SocketAddr) -> Plan {
         unschedulable_after_ms: windrow_coordinator::Config::UNSCHEDULABLE_AFTER_MS,
         storage_timeout: windrow_coordinator::Config::STORAGE_TIMEOUT,
         orphans: windrow_coordinator::OrphanRule::default(),
+        history: windrow_coordinator::Retention::default(),
         temporary: folder.is_temporary(),
     }
 }

@@ -39,6 +39,7 @@ impl Driver {
     }
 
     fn worker_changed(&mut self, worker: WorkerId, state: WorkerState, reason: &str) {
+        self.history.worker_changed(worker, state, reason, self.clock.now());
         match state {
             WorkerState::Excluded | WorkerState::Lost => {
                 tracing::warn!(%worker, state = state.as_str(), reason, "worker takes no tasks");

@@ -103,6 +103,7 @@ impl Driver {
         // Only what is on record orders the deletion of chunks.
         self.datasets.unpin(job);
         let status = past.status.clone();
+        self.history.ended(&status, self.clock.now());
         self.job_states.end(job, past, durable);
         if let Some(recorded) = self.jobs.end_recorded(job) {
             if recorded.late_thread != Some(LateThread::Commit) {

@@ -4,6 +4,7 @@ use crate::addresses::Addresses;
 use crate::claims::Claims;
 use crate::driver::Driver;
 use crate::encoded_tables::EncodedTables;
+use crate::history::History;
 use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Identity, Journal};
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use windrow_datasets::{Datasets, Membership, OrphanRule, Orphans};
+use windrow_history::Recorder;
 use windrow_model::{JobId, Time};
 use windrow_net::Clock;
 use windrow_scheduler::Scheduler;
@@ -44,6 +46,8 @@ pub(crate) struct Start {
     pub results_bytes_max: u64,
     pub files: ResultFiles,
     pub journal: Journal,
+    /// None: no histories are written.
+    pub recorder: Option<Recorder>,
 }
 
 impl Driver {
@@ -52,6 +56,7 @@ impl Driver {
             lease_ms: start.lease_ms,
             unschedulable_after_ms: start.unschedulable_after_ms,
             planned_bytes_max: plan_memory::for_tasks(),
+            notes: start.recorder.is_some(),
             ..Default::default()
         };
         let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
@@ -91,6 +96,7 @@ impl Driver {
             awaited_until: None,
             temporary: start.temporary,
             planners: Planners::default(),
+            history: History::new(start.recorder, epoch.0, now.clock),
             work: JoinSet::new(),
             follow: VecDeque::new(),
         };

@@ -78,6 +78,7 @@ impl Driver {
         let (host, address, slots) = (&node.host, &node.address, node.slots);
         tracing::info!(%worker, ?host, ?address, slots, attempts = held.len(), "worker joined");
         self.addresses.learn(&node);
+        self.history.worker_joined(&node, self.clock.now());
         self.step(Event::WorkerJoined { node, held, left });
         if self.scheduler.worker_address(worker).is_none() {
             // The scheduler knows a later incarnation of it.

@@ -1,5 +1,6 @@
 //! The service for clients.
 
+use super::history::History;
 use super::result::{WAITING_MAX, send_result};
 use super::{Answers, PIECES_MAX, artifact, field, hello, refuse};
 use crate::artifacts::Artifacts;
@@ -25,6 +26,8 @@ pub(crate) struct Jobs {
     pub files: ResultFiles,
     /// Permits to read results.
     pub readers: Arc<Semaphore>,
+    /// Jobs that the coordinator has forgotten.
+    pub past: History,
     /// How workers are reached.
     pub access: Access,
 }
@@ -77,8 +80,11 @@ impl v1::jobs_server::Jobs for Jobs {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Reply<v1::JobStatus> {
         let job: JobId = field(request.into_inner().id, "id")?;
-        let status = self.mailbox.try_ask(|answer| Message::Get { job, answer }).await.map_err(refuse)?;
-        Ok(Response::new(status.into()))
+        let status = match self.mailbox.try_ask(|answer| Message::Get { job, answer }).await {
+            Err(unknown) if unknown.code == Code::JobNotFound => self.past.forgotten(job).await.ok_or(unknown),
+            answer => answer,
+        };
+        Ok(Response::new(status.map_err(refuse)?.into()))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Reply<v1::ListReply> {

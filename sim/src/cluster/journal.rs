@@ -89,6 +89,7 @@ impl Cluster {
         self.reported_damage.clear();
         self.excluded.clear();
         self.scheduler = Scheduler::new(self.config.clone(), Epoch(self.epoch));
+        self.forget_begun();
         for id in self.ids.clone() {
             // A message that was on its way arrives or is lost.
             while self.dice.percent(60) && !self.nodes[&id].inbox.is_empty() {
