@@ -11,6 +11,7 @@ mod cutting;
 mod data;
 mod history;
 mod orphans;
+mod page;
 mod persist;
 mod put_stream;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod daemons;
 mod data;
 mod jobs;
+mod page;
 mod settings_values;
 mod times;
 mod tls;
@@ -14,6 +15,7 @@ mod tls;
 pub(crate) use daemons::{Coordinator, CoordinatorRun, CoordinatorVerb, Up, Worker, WorkerRun, WorkerVerb};
 pub(crate) use data::{Data, DataVerb};
 pub(crate) use jobs::{Job, JobVerb, Submit, Tasks};
+pub(crate) use page::{Dashboard, NewPageToken, PageTokenVerb, PageTokens, Ui};
 pub(crate) use settings_values::{Count, Text};
 pub(crate) use times::{Limit, Span};
 pub(crate) use tls::{Certify, TlsInit, TlsVerb};
@@ -66,6 +68,10 @@ pub(crate) enum Verb {
     Coordinator(Coordinator),
     /// Run a cluster on this machine: a coordinator and worker processes, until Ctrl-C
     Up(Up),
+    /// Print a URL that signs a browser in to the dashboard of a coordinator, once
+    Dashboard(Dashboard),
+    /// Make, list and revoke tokens of the dashboard, for programs
+    Token(PageTokens),
     /// Make certificates for the machines of a cluster
     Tls(Certify),
     /// Print a completion script for a shell

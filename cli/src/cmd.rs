@@ -9,6 +9,8 @@ mod history;
 pub(crate) mod job;
 pub(crate) mod new;
 pub(crate) mod orphans;
+pub(crate) mod page;
+mod page_plan;
 pub(crate) mod submit;
 pub(crate) mod tls;
 pub(crate) mod up;

@@ -5,7 +5,6 @@
 mod args;
 mod binary;
 mod cmd;
-mod date;
 mod exit;
 mod init;
 mod log;
@@ -71,6 +70,8 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
             None => as_daemon("a coordinator", cmd::coordinator::run(args.run, settings)),
         },
         Verb::Up(args) => as_daemon("a coordinator", cmd::up::run(args, settings)),
+        Verb::Dashboard(args) => on_one_thread(cmd::page::sign_in(args, settings, format)),
+        Verb::Token(args) => on_one_thread(cmd::page::tokens(args, settings, format)),
         Verb::Tls(args) => cmd::tls::run(args.verb),
         Verb::Completion { shell } => cmd::completion::run(shell),
     }

@@ -1,14 +1,13 @@
 //! Results on stdout, as a table for people or as JSON for scripts; messages on stderr. It decides nothing.
 
-use crate::date::utc;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use windrow::report::{failure_text, number, seconds, summary, view_json};
 use windrow::stdout;
-use windrow_model::view::{DatasetView, ErrorView, JobView, WorkerView, dataset_state};
-use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, WorkerStatus};
+use windrow_model::view::{DatasetView, ErrorView, JobView, PageTokenView, WorkerView, dataset_state};
+use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, PageToken, WorkerStatus, utc};
 
 /// The format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -85,6 +84,19 @@ pub(crate) fn datasets(datasets: &[DatasetStatus], format: Format) -> Result<(),
         Format::Json => put_json(&datasets.iter().map(DatasetView::from).collect::<Vec<_>>()),
         Format::Table => put(&datasets_table(datasets)),
     }
+}
+
+/// A list of tokens of the dashboard.
+pub(crate) fn page_tokens(tokens: &[PageToken], format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return put_json(&tokens.iter().map(PageTokenView::from).collect::<Vec<_>>());
+    }
+    let mut table = table(&["TOKEN", "ROLE", "EXPIRES", "NAME"]);
+    for token in tokens {
+        let (expires, name) = (utc(token.expires_unix_ms), one_line(&token.name));
+        table.add_row([one_line(&token.id), token.role.as_str().to_string(), expires, name]);
+    }
+    put(&plain(&table))
 }
 
 fn datasets_table(datasets: &[DatasetStatus]) -> String {

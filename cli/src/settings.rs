@@ -70,6 +70,10 @@ section! {
         tls_cert: PathBuf,
         tls_key: PathBuf,
         tls_ca: PathBuf,
+        ui_listen: SocketAddr,
+        no_ui: bool,
+        ui_base_path: String,
+        ui_host: Vec<String>,
         insecure: bool,
     }
 }
@@ -104,6 +108,10 @@ section! {
         memory: Text<ByteSize>,
         data_dir: PathBuf,
         listen: SocketAddr,
+        ui_listen: SocketAddr,
+        no_ui: bool,
+        ui_base_path: String,
+        ui_host: Vec<String>,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Settings of a coordinator.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use windrow_datasets::OrphanRule;
 use windrow_history::Retention;
 use windrow_net::{ServerTls, Token};
 use windrow_store::Outputs;
+use windrow_web::Page;
 
 /// The settings of a coordinator.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub tls: Option<ServerTls>,
     /// Takes tokens that are sent in the clear, too.
     pub insecure: bool,
+    /// The page that it serves.
+    pub page: Option<Arc<Page>>,
 }
 
 impl Config {
@@ -74,6 +78,7 @@ impl Config {
             token: None,
             tls: None,
             insecure: false,
+            page: None,
         }
     }
 }

@@ -17,6 +17,7 @@ mod ending;
 mod inputs;
 mod kept_results;
 mod outputs;
+mod page_facts;
 mod plan;
 mod publishing;
 mod restore;

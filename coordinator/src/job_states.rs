@@ -7,6 +7,7 @@
 use crate::journal::{Durable, JobRecord};
 use std::collections::BTreeMap;
 use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobState, JobStatus, KeptBytes, StageStatus, TaskTotals};
+use windrow_web::{JobsPart, JobsQuery};
 
 /// Most ended jobs that are listed.
 pub(crate) const PAST_MAX: usize = 10_000;
@@ -132,6 +133,17 @@ impl JobStates {
         let mut shown: Vec<JobStatus> = shown.collect();
         shown.reverse();
         (shown, admitted as u64)
+    }
+
+    /// A part of the list of all jobs, for a page. `live`: the statuses of jobs in the scheduler that have not ended. Copies only the
+    /// jobs of the part.
+    pub(crate) fn part(&self, query: &JobsQuery, live: impl Iterator<Item = JobStatus>) -> JobsPart {
+        let durable = |status: JobStatus| self.active.get(&status.id).map(|state| at_most(status, *state));
+        let active: Vec<JobStatus> = live.filter_map(durable).collect();
+        let past = self.past.values().map(|past| &past.status);
+        let selected = query.select(past.chain(&active));
+        let jobs = selected.jobs.into_iter().map(listed).collect();
+        JobsPart { jobs, admitted: selected.admitted, by_state: selected.by_state }
     }
 }
 

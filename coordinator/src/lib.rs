@@ -26,6 +26,7 @@ mod lock;
 mod logs;
 mod mailbox;
 mod outbox;
+mod page;
 mod plan_memory;
 mod planning;
 mod ran_on;
@@ -67,6 +68,7 @@ use result_files::ResultFiles;
 use staged::StagingLog;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -141,7 +143,16 @@ pub async fn run_on(
     // Ends with this function.
     let mut collector = JoinSet::new();
     collector.spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept));
+    let facts = page::PageFacts { mailbox: mailbox.clone(), access: rpc::access_of(&config) };
     let routes = rpc::routes(&config, mailbox, artifacts, files, reading);
+    // Ends with this function, too. A start reads files.
+    let _page = match config.page.clone() {
+        Some(page) => {
+            let serving = tokio::task::spawn_blocking(move || page.serve(Arc::new(facts)));
+            Some(serving.await.map_err(|e| Error::Driver(e.to_string()))?.map_err(Error::Serve)?)
+        }
+        None => None,
+    };
     let (end_serving, serving_ends) = oneshot::channel::<()>();
     let server = Server { insecure: config.insecure, ..Server::new(Role::Coordinator, config.token, config.tls) };
     let serving = windrow_net::serve(incoming, routes, server, async {

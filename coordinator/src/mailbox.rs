@@ -21,6 +21,7 @@ use windrow_model::{
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, HeldAttempt, Left, Progress};
 use windrow_store::Receipt;
+use windrow_web::{JobFacts, JobsPart, JobsQuery, WorkerFacts};
 
 /// Most messages that wait for the driver.
 const QUEUE_MAX: usize = 4096;
@@ -67,6 +68,20 @@ pub(crate) enum Message {
     },
     Workers {
         answer: Answer<Vec<WorkerStatus>>,
+    },
+    /// A part of the list of jobs, for a page.
+    JobsPart {
+        query: Box<JobsQuery>,
+        answer: Answer<JobsPart>,
+    },
+    /// A job with the shape of its plan.
+    JobFacts {
+        job: JobId,
+        answer: Answer<Result<JobFacts, Failure>>,
+    },
+    /// Workers, with what was heard of them.
+    WorkerFacts {
+        answer: Answer<Vec<WorkerFacts>>,
     },
     DrainWorker {
         worker: WorkerId,

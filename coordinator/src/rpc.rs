@@ -4,6 +4,7 @@ mod artifact;
 mod data;
 mod history;
 mod job;
+mod page;
 mod result;
 mod session;
 
@@ -24,6 +25,7 @@ use windrow_net::{Access, MESSAGE_BYTES_MAX};
 use windrow_proto::v1::data_server::DataServer;
 use windrow_proto::v1::history_server::HistoryServer;
 use windrow_proto::v1::jobs_server::JobsServer;
+use windrow_proto::v1::page_server::PageServer;
 use windrow_proto::v1::session_server::SessionServer;
 use windrow_proto::{ConvertError, v1};
 
@@ -43,6 +45,11 @@ pub(crate) async fn give<T>(answer: &mpsc::Sender<Result<T, Status>>, message: R
     timeout(CLIENT_PATIENCE, answer.send(message)).await.is_ok_and(|sent| sent.is_ok())
 }
 
+/// How workers are reached.
+pub(crate) fn access_of(config: &Config) -> Access {
+    Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) }
+}
+
 /// All services, with limits on their messages.
 pub(crate) fn routes(
     config: &Config,
@@ -51,7 +58,7 @@ pub(crate) fn routes(
     files: ResultFiles,
     reading: Reading,
 ) -> Routes {
-    let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
+    let access = access_of(config);
     let readers = Arc::new(Semaphore::new(result::READERS_MAX));
     let history = history::History::new(reading);
     let past = history.clone();
@@ -64,6 +71,7 @@ pub(crate) fn routes(
     .add_service(
         DataServer::new(data).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
     )
+    .add_service(PageServer::new(page::Page { page: config.page.clone() }))
     .add_service(
         HistoryServer::new(history)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

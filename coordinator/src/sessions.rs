@@ -27,6 +27,10 @@ struct Session {
     named: BTreeSet<JobId>,
     /// It has announced its end, and what it waits for.
     draining: Option<v1::Draining>,
+    /// When its last message came.
+    heard: Time,
+    /// Whether its disk was full at its last beat.
+    full: bool,
 }
 
 #[derive(Default)]
@@ -46,6 +50,7 @@ impl Sessions {
         incarnation: Incarnation,
         process: u64,
         to_worker: Outbox,
+        now: Time,
     ) -> Option<SessionId> {
         let is_taken = |s: &Session| match s.incarnation == incarnation {
             true => s.process != process && s.process != 0 && process != 0,
@@ -59,7 +64,9 @@ impl Sessions {
         self.leaving.remove(&worker);
         let (set_up, tables, peers, named) = Default::default();
         let draining = None;
-        let session = Session { id, incarnation, process, to_worker, set_up, tables, peers, named, draining };
+        let (heard, full) = (now, false);
+        let session =
+            Session { id, incarnation, process, to_worker, set_up, tables, peers, named, draining, heard, full };
         self.live.insert(worker, session);
         Some(id)
     }
@@ -67,6 +74,19 @@ impl Sessions {
     /// Whether this is the worker's session, and not an older one.
     pub(crate) fn is_current(&self, worker: WorkerId, id: SessionId) -> bool {
         self.live.get(&worker).is_some_and(|s| s.id == id)
+    }
+
+    /// A message of the worker has come; `full`: what it says of its disk, if it says so.
+    pub(crate) fn heard(&mut self, worker: WorkerId, now: Time, full: Option<bool>) {
+        if let Some(session) = self.live.get_mut(&worker) {
+            session.heard = now;
+            session.full = full.unwrap_or(session.full);
+        }
+    }
+
+    /// When the last message of a worker with a session came, and whether its disk is full.
+    pub(crate) fn last_heard(&self, worker: WorkerId) -> Option<(Time, bool)> {
+        self.live.get(&worker).map(|session| (session.heard, session.full))
     }
 
     /// Ends a session; its stream ends with it.

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod code;
 pub mod counters;
 pub mod dataset;
+pub mod date;
 pub mod edge_report;
 pub mod environment;
 pub mod escape;
@@ -29,6 +30,7 @@ pub mod manifest;
 mod mix;
 pub mod node;
 pub mod orphans;
+pub mod page_key;
 pub mod path_text;
 pub mod plan;
 pub mod planted;
@@ -47,6 +49,7 @@ pub use cluster::{Folder, Seen};
 pub use code::{Class, Code};
 pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
+pub use date::{utc, utc_ms};
 pub use edge_report::{EdgeReport, SizeHints};
 pub use escape::{Escape, Escaped};
 pub use exit::{
@@ -64,6 +67,7 @@ pub use location::Location;
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use orphans::{Orphan, Orphans, UnjoinedWorker};
+pub use page_key::{PageRole, PageToken};
 pub use path_text::{path_text, text_path};
 pub use plan::{
     Collect, Compression, Input, Order, Output, PartitionCounts, Partitioner, Partitions, Plan, PlanError, Side,

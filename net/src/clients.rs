@@ -5,6 +5,7 @@ use crate::connect::Connection;
 use windrow_proto::v1::data_client::DataClient;
 use windrow_proto::v1::history_client::HistoryClient;
 use windrow_proto::v1::jobs_client::JobsClient;
+use windrow_proto::v1::page_client::PageClient;
 use windrow_proto::v1::session_client::SessionClient;
 use windrow_proto::v1::transfer_client::TransferClient;
 
@@ -34,6 +35,11 @@ pub fn data(connection: Connection) -> DataClient<Connection> {
     DataClient::new(connection)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// A client of the keys of the page that a coordinator serves.
+pub fn page(connection: Connection) -> PageClient<Connection> {
+    PageClient::new(connection)
 }
 
 /// A client of a worker's transfer service.

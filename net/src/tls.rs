@@ -19,6 +19,8 @@ use windrow_model::{Code, Escape, Failure};
 pub(crate) const PROVEN: &[u8] = b"windrow-token/1";
 /// ALPN name of HTTP/2 without a proof; calls carry the token. For other tools, and for proxies that terminate TLS.
 pub(crate) const HTTP2: &[u8] = b"h2";
+/// ALPN name of HTTP/1.1, for the page.
+const HTTP1: &[u8] = b"http/1.1";
 
 /// The certificate files of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,16 @@ impl ServerTls {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The TLS settings of a server of HTTP/1.1 with these files, for browsers. Reads the files.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn http_config(&self) -> Result<ServerConfig, Failure> {
+        let mut config = self.config()?;
+        config.alpn_protocols = vec![HTTP1.to_vec()];
+        Ok(config)
     }
 
     /// The TLS settings of a server with these files.

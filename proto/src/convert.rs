@@ -10,6 +10,7 @@ mod failure;
 mod ids;
 mod job;
 mod node;
+mod page;
 mod plan;
 mod task;
 

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "windrow/v1/common.proto",
     "windrow/v1/plan.proto",
     "windrow/v1/job.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 9] = [
     "windrow/v1/data.proto",
     "windrow/v1/journal.proto",
     "windrow/v1/history.proto",
+    "windrow/v1/page.proto",
 ];
 
 /// Messages whose bytes are bulk data: `Bytes`, so that they are not copied on their way.

@@ -307,7 +307,9 @@ fn hiding(folder: &Path, command: &Command) -> Command {
 
 fn spawn_coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> Daemon {
     let mut command = command("windrow", &folder.join("home"));
-    command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator")).args(args);
+    command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator"));
+    // A later start has the port of an earlier one, and would take the usual port of dashboards.
+    command.arg("--no-ui").args(args);
     Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, failpoints))
 }
 

@@ -1,6 +1,6 @@
 //! Flags of what runs until it is stopped, `windrow coordinator`, `worker` and `up`, and of the verbs that manage it.
 
-use super::{Client, Limit, Span};
+use super::{Client, Limit, Span, Ui};
 use clap::Subcommand;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use std::net::SocketAddr;
@@ -91,6 +91,8 @@ pub(crate) struct CoordinatorRun {
     /// Certificate (PEM) of the authority that signed this certificate, for this user's tools
     #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub ui: Ui,
     /// Listen on an address that other machines reach, without TLS
     #[arg(long)]
     pub insecure: bool,
@@ -200,4 +202,6 @@ pub(crate) struct Up {
     /// Stop with this process, whose thread must be the one that has started it
     #[arg(long, hide = true, value_name = "PID")]
     pub die_with: Option<i32>,
+    #[command(flatten)]
+    pub ui: Ui,
 }

@@ -1,6 +1,7 @@
 //! `windrow coordinator`: runs a coordinator, and records for its user's tools where it is while it takes jobs.
 
 use super::needed;
+use super::page_plan::{PagePlan, UiSettings, page_plan};
 use crate::args::CoordinatorRun;
 use crate::exit::Exit;
 use crate::output;
@@ -10,19 +11,23 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use windrow_coordinator::{Config, OrphanRule, Retention};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure, PageRole};
 use windrow_net::serve::url_of;
 use windrow_net::{Access, Record, ServerTls, StateFolder, Token, channel, check_listen, hello};
+use windrow_web::{Page, PageConfig, Setting};
 
 /// Where a coordinator listens by default.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
 /// Interval of the probes whether the coordinator answers yet.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The file in the data folder that keeps the tokens of the dashboard.
+const PAGE_TOKENS: &str = "page_tokens.json";
 /// A busy machine's pauses would lose a shorter lease.
 const LEASE_MS_MIN: u64 = 500;
 
@@ -46,22 +51,34 @@ pub(crate) struct Plan {
     pub history: Retention,
     /// The data folder is removed at the end.
     pub temporary: bool,
+    /// The dashboard, unless there is none.
+    pub page: Option<PagePlan>,
 }
 
 /// Location of a coordinator that takes jobs.
 pub(crate) struct Ready {
     pub url: String,
     pub token_file: PathBuf,
+    /// URL that signs a browser in.
+    pub dashboard: Option<String>,
+}
+
+impl Ready {
+    /// Prints where the coordinator is, and then its dashboard: scripts read the first line.
+    pub(crate) fn print(&self) -> Result<(), Failure> {
+        output::put(&format!("coordinator {}", self.url))?;
+        self.dashboard.iter().try_for_each(|url| output::put(&format!("dashboard {url}")))
+    }
 }
 
 /// Runs a coordinator until SIGINT or SIGTERM.
 pub(crate) async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failure> {
     let plan = plan(args, settings.coordinator)?;
     let mut stop = Stop::catch()?;
-    let (ready, started) = oneshot::channel();
+    let (ready, started) = oneshot::channel::<Ready>();
     let tell = async {
-        if let Ok(Ready { url, .. }) = started.await {
-            output::put(&format!("coordinator {url}"))?;
+        if let Ok(ready) = started.await {
+            ready.print()?;
         }
         // The select ends with the coordinator; this branch only prints.
         std::future::pending().await
@@ -79,8 +96,16 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
         args.tls.tls_key.or(section.tls_key),
         args.tls_ca.or(section.tls_ca),
     )?;
+    let listen = args.listen.or(section.listen).unwrap_or(LISTEN);
+    let ui = UiSettings {
+        listen: section.ui_listen,
+        none: section.no_ui,
+        base_path: section.ui_base_path,
+        hosts: section.ui_host,
+    };
     let plan = Plan {
-        listen: args.listen.or(section.listen).unwrap_or(LISTEN),
+        listen,
+        page: page_plan(args.ui, ui, listen.port() == 0)?,
         data_dir: needed(args.data_dir.or(section.data_dir), "--data-dir")?,
         token_file: args.token_file.or(section.token_file),
         tls,
@@ -123,12 +148,37 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
     Ok(plan)
 }
 
+/// The settings in effect, as the dashboard shows them.
+fn shown_settings(plan: &Plan) -> Vec<Setting> {
+    let time = |ms: u64| format!("{} s", ms as f64 / 1000.0);
+    let tls = plan.tls.as_ref().map_or("none".to_string(), |tls| tls.cert.escaped().to_string());
+    let rows = [
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+        ("--listen", plan.listen.to_string()),
+        ("--data-dir", plan.data_dir.escaped().to_string()),
+        ("--tls-cert", tls),
+        ("--insecure", plan.insecure.to_string()),
+        ("--lease", time(plan.lease_ms)),
+        ("--wait-for-workers", time(plan.unschedulable_after_ms)),
+        ("--storage-timeout", time(plan.storage_timeout.as_millis() as u64)),
+        ("--orphans-kept", time(plan.orphans.kept_ms)),
+        ("--orphans-per-hour", plan.orphans.per_hour.to_string()),
+    ];
+    let page = plan.page.iter().flat_map(|page| {
+        let base = if page.base.is_empty() { "/" } else { &page.base };
+        let hosts = if page.hosts.is_empty() { "none".to_string() } else { page.hosts.join(", ") };
+        [("--ui-listen", page.listen.to_string()), ("--ui-base-path", base.to_string()), ("--ui-host", hosts)]
+    });
+    rows.into_iter().chain(page).map(|(name, value)| Setting { name: name.to_string(), value }).collect()
+}
+
 /// Runs a coordinator until `shutdown`. Sends on `ready` when it takes jobs, and keeps its record until it ends.
 pub(crate) async fn serve(
     plan: Plan,
     ready: oneshot::Sender<Ready>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    let shown = shown_settings(&plan);
     // Every coordinator has a token: it is made here if missing.
     check_listen(plan.listen, plan.tls.is_some(), true, plan.insecure)?;
     let data_dir = windrow_coordinator::prepare(&plan.data_dir).map_err(Failure::from)?;
@@ -145,6 +195,22 @@ pub(crate) async fn serve(
         read = reading => read.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?,
         () = &mut shutdown => return Ok(()),
     };
+    let page = match plan.page {
+        None => None,
+        Some(page) => {
+            let config = PageConfig {
+                listen: page.listen,
+                tls: plan.tls.clone(),
+                insecure: plan.insecure,
+                base: page.base,
+                hosts: page.hosts,
+                tokens: data_dir.join(PAGE_TOKENS),
+                settings: shown,
+            };
+            let bound = tokio::task::spawn_blocking(move || Page::bind(config)).await;
+            Some(Arc::new(bound.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?))
+        }
+    };
     let in_use = |e: std::io::Error| Failure::new(Code::IoError, format!("cannot listen on {}: {e}", plan.listen));
     let listener = TcpListener::bind(plan.listen).await.map_err(in_use)?;
     let addr = listener.local_addr().map_err(in_use)?;
@@ -158,6 +224,7 @@ pub(crate) async fn serve(
         token: Some(token),
         tls: plan.tls,
         insecure: plan.insecure,
+        page: page.clone(),
         temporary: plan.temporary,
         orphans: plan.orphans,
         history: plan.history,
@@ -177,7 +244,8 @@ pub(crate) async fn serve(
         output::say(&format!("warning: tools will not find this coordinator by themselves: {failure}"));
     }
     // The caller may be gone; the coordinator runs all the same.
-    let _ = ready.send(Ready { url, token_file });
+    let dashboard = page.map(|page| page.sign_in_url(PageRole::Steer)).transpose()?;
+    let _ = ready.send(Ready { url, token_file, dashboard });
     let ended = running.await.map_err(Failure::from);
     if let Ok(folder) = folder {
         folder.remove(&record);

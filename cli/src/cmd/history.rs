@@ -2,12 +2,12 @@
 
 use super::connect;
 use crate::args::{Client, Tasks};
-use crate::date::utc_ms;
 use crate::output::{self, Format};
 use crate::settings::ClientSection;
 use windrow::client::AttemptsAsked;
 use windrow::report::{number, seconds};
 use windrow_history::{AttemptRow, Line, describe};
+use windrow_model::utc_ms;
 use windrow_model::{ByteSize, Code, Escape, Failure, JobId};
 
 /// Prints the events of a job: a line each; as JSON an array, or lines while the job goes on.

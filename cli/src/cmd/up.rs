@@ -8,10 +8,10 @@ mod workers;
 
 use super::coordinator::{Plan, Ready, serve};
 use super::die_with::die_with;
+use super::page_plan::{PagePlan, UiSettings, page_plan};
 use super::worker::{cores, half_of_memory};
 use crate::args::Up;
 use crate::exit::Exit;
-use crate::output;
 use crate::settings::Settings;
 use crate::signals::Stop;
 use folder::Folder;
@@ -47,13 +47,23 @@ pub(crate) async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         // Not awaited: there may be much to delete.
         tokio::task::spawn_blocking(folder::remove_left_ones);
     }
-    serve_until_stopped(&folder, args.listen.or(section.listen).unwrap_or(LISTEN), workers, &share).await
+    let ui = UiSettings {
+        listen: section.ui_listen,
+        none: section.no_ui,
+        base_path: section.ui_base_path,
+        hosts: section.ui_host,
+    };
+    // Several clusters fit on one machine, and so do their dashboards.
+    let page = page_plan(args.ui, ui, true)?;
+    let plan = plan(&folder, args.listen.or(section.listen).unwrap_or(LISTEN), page);
+    serve_until_stopped(plan, &folder, workers, &share).await
 }
 
 /// The coordinator of the cluster.
-fn plan(folder: &Folder, listen: SocketAddr) -> Plan {
+fn plan(folder: &Folder, listen: SocketAddr, page: Option<PagePlan>) -> Plan {
     Plan {
         listen,
+        page,
         data_dir: folder.path().join("coordinator"),
         token_file: None,
         tls: None,
@@ -68,16 +78,11 @@ fn plan(folder: &Folder, listen: SocketAddr) -> Plan {
 }
 
 /// Runs coordinator and workers, and stops all of them at a signal, or if one of them cannot be started.
-async fn serve_until_stopped(
-    folder: &Folder,
-    listen: SocketAddr,
-    workers: u32,
-    share: &Share,
-) -> Result<Exit, Failure> {
+async fn serve_until_stopped(plan: Plan, folder: &Folder, workers: u32, share: &Share) -> Result<Exit, Failure> {
     let mut stop = Stop::catch()?;
     let (ready, started) = oneshot::channel();
     let (end, ended) = oneshot::channel::<()>();
-    let mut serving = pin!(serve(plan(folder, listen), ready, async {
+    let mut serving = pin!(serve(plan, ready, async {
         // A dropped sender is an end, too.
         let _ = ended.await;
     }));
@@ -114,7 +119,7 @@ async fn cluster(
         return std::future::pending().await;
     };
     let lines = start_all(&ready, folder, workers, share, children).await?;
-    output::put(&format!("coordinator {}", ready.url))?;
+    ready.print()?;
     keep_all(&ready, folder, share, children, lines).await;
     Ok(())
 }

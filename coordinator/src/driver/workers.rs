@@ -34,7 +34,7 @@ impl Driver {
     ) -> Result<SessionId, Failure> {
         let worker = node.worker;
         self.admit(&node, &inventory)?;
-        let Some(session) = self.sessions.begin(worker, node.incarnation, process, to_worker) else {
+        let Some(session) = self.sessions.begin(worker, node.incarnation, process, to_worker, self.clock.now()) else {
             let other = self.scheduler.worker_address(worker).unwrap_or("an unknown address").to_string();
             let message = format!(
                 "another process is registered as {worker}, at {other}: one of the two runs on a copy of the other's data folder"
@@ -144,6 +144,8 @@ impl Driver {
             self.drop_checks_of(worker);
             return;
         }
+        let full = if let Report::Beat { full, .. } = &report { Some(*full) } else { None };
+        self.sessions.heard(worker, self.clock.now(), full);
         match report {
             Report::Draining(said) => {
                 self.sessions.set_draining(worker, said);

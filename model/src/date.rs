@@ -3,7 +3,7 @@
 /// `2026-11-29 23:55:30Z` for milliseconds since 1970; later times than the year 9999 show its end.
 ///
 /// The date follows from the day's number by the algorithm of Howard Hinnant ("chrono-compatible low-level date algorithms").
-pub(crate) fn utc(unix_ms: u64) -> String {
+pub fn utc(unix_ms: u64) -> String {
     const LAST_MS: u64 = 253_402_300_800_000;
     let seconds = unix_ms.min(LAST_MS) / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -20,7 +20,7 @@ pub(crate) fn utc(unix_ms: u64) -> String {
 }
 
 /// The same with milliseconds: `2026-11-29 23:55:30.250Z`.
-pub(crate) fn utc_ms(unix_ms: u64) -> String {
+pub fn utc_ms(unix_ms: u64) -> String {
     let to_the_second = utc(unix_ms);
     format!("{}.{:03}Z", to_the_second.trim_end_matches('Z'), unix_ms % 1000)
 }

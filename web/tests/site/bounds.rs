@@ -1,0 +1,74 @@
+//! Many and slow connections, large requests: they are bounded, and do not keep others out.
+
+use crate::support::Served;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use windrow_model::PageRole;
+
+#[test]
+fn idle_connections_do_not_keep_others_out() {
+    let served = Served::new();
+    // Some say nothing, some dribble a head.
+    let mut idle: Vec<TcpStream> = (0..300).map(|_| served.connect()).collect();
+    idle.iter_mut().step_by(2).for_each(|stream| drop(stream.write_all(b"GET / HTTP/1.1\r\nHo")));
+    assert_eq!(served.get("/healthz", &[]).status, 200);
+    // Those without a place were closed: the connections that came first.
+    let mut bytes = Vec::new();
+    let closed = idle[0].read_to_end(&mut bytes);
+    assert!(closed.is_err() || bytes.is_empty(), "{bytes:?}");
+}
+
+#[test]
+fn streams_are_few_and_leave_room_for_requests() {
+    let served = Served::new();
+    let bearer = format!("Bearer {}", served.token(PageRole::View));
+    let open = || {
+        let mut stream = served.connect();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {}\r\nAuthorization: {bearer}\r\nAccept: text/event-stream\r\n\r\n",
+            served.addr
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (stream, String::from_utf8_lossy(&status).into_owned())
+    };
+    let streams: Vec<(TcpStream, String)> = (0..40).map(|_| open()).collect();
+    let accepted = streams.iter().filter(|(_, status)| status.ends_with("200")).count();
+    assert_eq!(accepted, 32);
+    assert!(streams[39].1.ends_with("503"));
+    assert_eq!(served.get("/", &[("Authorization", &bearer)]).status, 200);
+}
+
+#[test]
+fn large_heads_and_forms_are_refused() {
+    let served = Served::new();
+    let many: Vec<(String, &str)> = (0..100).map(|n| (format!("X-{n}"), "v")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    assert_eq!(served.get("/healthz", &many).status, 431);
+    let long = "x".repeat(64 << 10);
+    assert!(matches!(served.get("/healthz", &[("X-Long", &long)]).status, 0 | 431));
+    let cookie = served.session(PageRole::View);
+    let origin = served.origin();
+    let form = served.post("/signout", &[("Cookie", &cookie), ("Origin", &origin)], &"k=v&".repeat(2000));
+    assert_eq!(form.status, 413);
+    assert_eq!(served.get("/", &[("Cookie", &cookie)]).status, 200, "nothing was changed");
+}
+
+#[test]
+fn busy_port_is_one_clear_error() {
+    let served = Served::new();
+    let again = windrow_web::Page::bind(windrow_web::PageConfig {
+        listen: served.addr,
+        tls: None,
+        insecure: false,
+        base: String::new(),
+        hosts: Vec::new(),
+        tokens: "/nonexistent".into(),
+        settings: Vec::new(),
+    });
+    let failure = again.unwrap_err();
+    for part in [&served.addr.to_string(), "--ui-listen", "--no-ui"] {
+        assert!(failure.message.contains(part), "{failure}");
+    }
+}
