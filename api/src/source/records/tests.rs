@@ -328,9 +328,11 @@ fn output_that_changed_after_the_plan_fails() {
     write_lines(folder, &(0..50).map(|n| (format!("k{n}"), n)).collect::<Vec<_>>());
     write_keyed(folder, &usual(), 3);
     let [one, other] = [0, 1].map(|n| folder.join(format!("sums/part-0000{n}")));
+    // One thread: the task of the first changed part fails first.
+    let way = Way { threads: 1, ..usual() };
     // In place of a run: the plan is made, then the files change.
     let failure = |change: &dyn Fn()| {
-        let ran = run(folder, &usual(), |flow| {
+        let ran = run(folder, &way, |flow| {
             keyed(flow, "sums", "").combine(Sum).collect("all");
             change();
         });
