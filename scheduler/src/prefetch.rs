@@ -147,6 +147,8 @@ impl State {
         for Run { worker, attempt } in std::mem::take(&mut job.recalled) {
             self.workers.release(worker, attempt.task);
             job.notes.add(|| Note::Stopped { worker, attempt, why: Stopped::InputsLost });
+            let TaskId { stage, index, .. } = attempt.task;
+            job.stages[stage.0 as usize].tasks[index as usize].why = Why::TakenBack;
             if !planted::has(Planted::AheadNotRevoked) {
                 self.out.push(Action::Revoke { worker, attempt });
             }

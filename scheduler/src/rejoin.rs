@@ -130,12 +130,14 @@ impl State {
         let (now, place, run) = (self.now, self.placed, Run { worker, attempt });
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let bytes = job.stages[s].chunks.get(t).map_or(0, |chunk| chunk.length());
-        job.stages[s].tasks[t].why = Why::Rejoined;
+        // Its next attempt begins for another reason.
+        let before = std::mem::replace(&mut job.stages[s].tasks[t].why, Why::Rejoined);
         match (job.stages[s].tasks[t].waits(), placement) {
             (true, Placement::Slot) => job.adopt(s, t, run, bytes, now),
             (true, Placement::Queue) => job.wait_ahead(s, t, run, place, bytes, now),
             (false, _) => job.add_backup(s, t, run, now),
         }
+        job.stages[s].tasks[t].why = before;
         match placement {
             Placement::Slot => self.workers.start(worker, id),
             Placement::Queue => self.workers.wait(worker, id),
