@@ -113,6 +113,13 @@ def crc32c(data):
 HEAD = 20
 
 
+def prefix(attempt):
+    """How the names of an attempt's files begin."""
+    attempt = parse(attempt)
+    task = parse(one(attempt, 1))
+    return f"{one(task, 2, 0)}-{one(task, 3, 0)}-{one(attempt, 2, 0)}-{one(attempt, 3, 0)}."
+
+
 def identity(attempt, output, partition):
     """What the checksums of blocks and indexes cover besides their bytes."""
     attempt = parse(attempt)
@@ -219,9 +226,8 @@ def read_inputs(task, message, names):
 
 def run(message, spool, says_places):
     task = parse(one(message, 1))
-    folder = one(message, 2).decode()
-    assert not os.path.exists(folder) or set(os.listdir(folder)) <= {"in"}, "the folder has more than inputs"
     attempt = one(task, 1)
+    path = f"{one(message, 2).decode()}/{prefix(attempt)}"
     names = []
     try:
         data = read_inputs(task, message, names)
@@ -245,15 +251,13 @@ def run(message, spool, says_places):
                     spooled += field(20, field(1, i) + field(2, f.tell()) + field(3, len(whole)))
                     f.write(whole)
             else:
-                os.makedirs(folder, exist_ok=True)
-                with open(f"{folder}/edge-{i}", "wb") as f:
+                with open(f"{path}edge-{i}", "xb") as f:
                     f.write(whole)
         elif 2 in output:
             reports += field(1, field(2, data))
         else:
             sink = one(output, 3, 0)
-            os.makedirs(folder, exist_ok=True)
-            with open(f"{folder}/sink-{sink}", "wb") as f:
+            with open(f"{path}sink-{sink}", "xb") as f:
                 f.write(data)
             reports += field(1, field(3, field(1, sink) + field(2, len(data)) + field(3, 1)))
     send(field(2, field(1, attempt) + field(2, reports) + spooled))
