@@ -93,10 +93,16 @@ impl Escaped<'_> {
     }
 }
 
-/// Control characters (C0, DEL, C1), line and paragraph separators, and marks that change the direction of text.
+/// Control characters (C0, DEL, C1), line and paragraph separators, marks that change the direction of text, and characters
+/// without a form, by which two names can look alike. Joiners within words and emoji are printed.
 fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_invisible = matches!(
+        c,
+        '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{2060}'
+            ..='\u{2064}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+    );
+    c.is_control() || directs || is_invisible
 }
 
 #[cfg(test)]
@@ -111,6 +117,7 @@ mod tests {
             ("red\u{1b}[31m\nline\ttab\r", r"red\x1b[31m\nline\ttab\r"),
             ("\0\u{7f}\u{9b}2J", r"\x00\x7f\u{9b}2J"),
             ("a\u{202e}b\u{2028}c", r"a\u{202e}b\u{2028}c"),
+            ("a\u{200b}b\u{3164}\u{ad}", r"a\u{200b}b\u{3164}\u{ad}"),
         ] {
             assert_eq!(text.escaped().to_string(), shown);
             assert_eq!(shown.escaped().to_string(), shown, "escaping twice changes nothing");

@@ -43,7 +43,7 @@ pub(crate) struct PageTokens {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PageTokenVerb {
-    /// Make a token that may look: for scrapers of metrics and programs that read the API
+    /// Make a token that may look: for programs that read the API
     View(NewPageToken),
     /// Make a token that may also cancel jobs and drain workers
     Steer(NewPageToken),
@@ -68,7 +68,7 @@ pub(crate) struct NewPageToken {
     /// What it is for
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub name: String,
-    /// How long it is valid, such as 24h; at most 366 days
+    /// How long it is valid, such as 24h; at most 8784h
     #[arg(long, value_name = "TIME", default_value = "720h")]
     pub valid: Span,
 }

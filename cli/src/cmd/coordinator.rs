@@ -150,7 +150,12 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
 
 /// The settings in effect, as the dashboard shows them.
 fn shown_settings(plan: &Plan) -> Vec<Setting> {
-    let time = |ms: u64| format!("{} s", ms as f64 / 1000.0);
+    let time = |ms: u64| match ms {
+        1.. if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        1.. if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    };
     let tls = plan.tls.as_ref().map_or("none".to_string(), |tls| tls.cert.escaped().to_string());
     let rows = [
         ("version", env!("CARGO_PKG_VERSION").to_string()),
@@ -163,6 +168,8 @@ fn shown_settings(plan: &Plan) -> Vec<Setting> {
         ("--storage-timeout", time(plan.storage_timeout.as_millis() as u64)),
         ("--orphans-kept", time(plan.orphans.kept_ms)),
         ("--orphans-per-hour", plan.orphans.per_hour.to_string()),
+        ("--history-keep", time(plan.history.keep.as_millis() as u64)),
+        ("--history-bytes", format!("{}B", plan.history.bytes_max)),
     ];
     let page = plan.page.iter().flat_map(|page| {
         let base = if page.base.is_empty() { "/" } else { &page.base };
