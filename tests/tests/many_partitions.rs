@@ -9,8 +9,9 @@ use windrow_tests::program::{Daemon, binary, isolated};
 /// An open block for each partition would take more than all of the memory with two threads.
 const PARTITIONS: u32 = 10_000;
 const MEMORY: u64 = 16 << 20;
-/// What the process takes without records: the scheduler's tasks and reports, stacks, code.
-const SLACK: u64 = 20 << 20;
+/// What the two processes of a run take without records: 16 MiB of tasks and reports of the scheduler, what the allocator has
+/// not returned, stacks, and relocated data of an unoptimized binary.
+const SLACK: u64 = 36 << 20;
 
 #[test]
 fn job_with_10_000_partitions_fits_into_16_mib_and_64_files() {
