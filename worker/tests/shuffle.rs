@@ -120,7 +120,9 @@ async fn spooled_outputs_outlive_their_executor() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outputs_outlive_their_worker() {
-    for (program, place) in [("spool_places", "in place spool-1"), ("places", "in place edge-0")] {
+    let spooled = ["in place spool-1"; 2];
+    let in_files = ["in place 0-0-0-1.edge-0", "in place 0-1-0-1.edge-0"];
+    for (program, places) in [("spool_places", spooled), ("places", in_files)] {
         let mut cluster = Cluster::start().await;
         let mut worker = cluster.mortal_worker(0);
         let mut line = cluster.line().await;
@@ -145,7 +147,7 @@ async fn outputs_outlive_their_worker() {
             });
             assert_eq!(held.collect::<Vec<_>>(), [(outputs[0].1, 75, 3), (outputs[1].1, 75, 3)]);
             let found = read(&mut line, 1, &Line::table(0, &outputs), setup(program, None)).await;
-            assert_eq!(found, format!("{place}\n{place}"));
+            assert_eq!(found, places.join("\n"));
         }
         worker.die().await;
     }
