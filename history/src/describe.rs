@@ -60,6 +60,7 @@ pub fn describe(event: &Event) -> String {
         Event::CommitWaits { reason: Some(reason) } => format!("commit waits: {reason}"),
         Event::CommitWaits { reason: None } => "commit goes on".to_string(),
         Event::Cancelled => "cancelled by a client".to_string(),
+        Event::Away { from: 0, epoch, .. } => format!("epoch {epoch} began; what was logged before is missing"),
         Event::Away { from, to, epoch } => {
             let seconds = to.saturating_sub(*from) as f64 / 1_000.0;
             format!("the coordinator was away for {seconds:.1} s; epoch {epoch} began")

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use windrow_format::manifest::{self, ManifestError};
 use windrow_format::record_file::{Description, read_description};
 use windrow_format::regular_file;
-use windrow_model::{Code, Location, Partitions};
+use windrow_model::{Code, Escape, Location, Partitions};
 
 /// Describes the first chunk of a dataset, and says how many there are. `None` if it cannot be read.
 pub(crate) type Datasets = Rc<dyn Fn(&str) -> Option<(Description, usize)>>;
@@ -46,7 +46,8 @@ impl Layout {
 /// tasks that read it find out.
 ///
 /// # Errors
-/// `INPUT_CORRUPT` for an output of records of which a part is missing or has another size than it was written with.
+/// `INPUT_CORRUPT` for an output of records of which a part is missing or has another size than it was written with, or whose
+/// manifest is damaged.
 pub(crate) fn stored_at(input: &str, datasets: Option<&Datasets>) -> Result<Option<Stored>> {
     let location = Location::of(input);
     if let (Some(name), Some(datasets)) = (location.dataset(), datasets) {
@@ -67,7 +68,14 @@ pub(crate) fn stored_at(input: &str, datasets: Option<&Datasets>) -> Result<Opti
 }
 
 fn output_at(folder: &Path) -> Result<Option<Stored>> {
-    let Ok(manifest) = manifest::read(folder) else { return Ok(None) };
+    let manifest = match manifest::read(folder) {
+        Ok(manifest) => manifest,
+        Err(ManifestError::Missing { .. }) => return check_complete(folder).map(|()| None),
+        Err(e @ (ManifestError::Malformed { .. } | ManifestError::Newer { .. })) => {
+            return Err(Error::new(Code::InputCorrupt, e.to_string()));
+        }
+        Err(_) => return Ok(None),
+    };
     let Some(path) = manifest.parts.first().map(|part| folder.join(&part.name)) else { return Ok(None) };
     let described = described(&path);
     let damaged = |e: &ManifestError| Err(Error::new(Code::InputCorrupt, e.to_string()));
@@ -79,6 +87,23 @@ fn output_at(folder: &Path) -> Result<Option<Stored>> {
         let layout = Layout::of(&description, manifest.parts.len());
         Stored { path, description, layout }
     }))
+}
+
+/// Checks that a folder without a manifest has each part of its output once, as the parts say how many there are. Linear in the
+/// number of files.
+fn check_complete(folder: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|n| matches!(n.as_encoded_bytes()[0], b'_' | b'.'));
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !is_hidden(path));
+    let mut found: Vec<(u32, u32)> = paths.filter_map(|path| described(&path)).map(|d| (d.parts, d.part)).collect();
+    found.sort_unstable();
+    let Some((parts, _)) = found.first().copied() else { return Ok(()) };
+    if found.iter().copied().eq((0..parts).map(|part| (parts, part))) {
+        return Ok(());
+    }
+    let (path, count) = (folder.escaped(), found.len());
+    let message = format!("{path}: no `_SUCCESS` file, and the {count} files are not the {parts} parts of one output");
+    Err(Error::new(Code::InputCorrupt, message))
 }
 
 fn described(path: &Path) -> Option<Description> {

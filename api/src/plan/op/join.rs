@@ -17,7 +17,7 @@ use std::sync::Arc;
 impl<K: Datum, V: Datum> Pairs<K, V> {
     /// Every pair of a value on this side and a value on the other side with the same key; keys in order, then in this
     /// side's order, then the other's. The values of one key on the other side are held in memory (beyond a budget, in
-    /// a mapped file), so pass the smaller side as `other` (and a few thousand pairs as [`small`](Records::small)): if what follows accepts records in any order (`combine`,
+    /// a mapped file), so pass the smaller side as `other` (and a few thousand pairs as [`small`](crate::Records::small)): if what follows accepts records in any order (`combine`,
     /// `distinct`) and the other side of a partition fits into memory, nothing is sorted. The result stays partitioned
     /// by the key.
     ///

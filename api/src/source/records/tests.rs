@@ -356,3 +356,33 @@ fn output_that_changed_after_the_plan_fails() {
     let empty = failure(&|| fs::write(&other, "").unwrap());
     assert!(empty.code == Code::InputCorrupt && empty.message.contains("part-00001: it is empty"), "{empty}");
 }
+
+#[test]
+fn damaged_or_missing_manifest_hides_no_missing_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_lines(folder, &(0..50).map(|n| (format!("k{n}"), n)).collect::<Vec<_>>());
+    write_keyed(folder, &usual(), 3);
+    let (sums, manifest) = (folder.join("sums"), folder.join("sums/_SUCCESS"));
+    let count = || {
+        let done = run(folder, &usual(), |flow| keyed(flow, "sums", "").count().collect("n"))?;
+        Ok::<u64, Error>(done.collected::<u64>("n")?.into_iter().sum())
+    };
+    let refused = |what: &str| {
+        let failure = count().unwrap_err().into_failure();
+        assert!(failure.code == Code::InputCorrupt && failure.message.contains(what), "{failure}");
+    };
+    let whole = fs::read(&manifest).unwrap();
+    for damaged in [&[][..], &whole[..whole.len() / 2], &[0; 500]] {
+        fs::write(&manifest, damaged).unwrap();
+        refused("not a manifest");
+    }
+    // The parts say how many there are.
+    fs::remove_file(&manifest).unwrap();
+    assert_eq!(count().unwrap(), 50);
+    fs::copy(sums.join("part-00001"), sums.join("part-00003")).unwrap();
+    refused("the 4 files are not the 3 parts of one output");
+    fs::remove_file(sums.join("part-00003")).unwrap();
+    fs::remove_file(sums.join("part-00002")).unwrap();
+    refused("the 2 files are not the 3 parts of one output");
+}
