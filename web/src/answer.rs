@@ -10,8 +10,9 @@ use crate::{api, change, live};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::routing::{MethodFilter, on};
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,10 @@ impl Site {
         ROUTES.iter().fold(router, |router, route| {
             let site = self.clone();
             let method = if route.changes { MethodFilter::POST } else { MethodFilter::GET };
-            let handler = move |params: RawPathParams, request: Request<Body>| {
-                let id = params.iter().next().map(|(_, id)| id.to_string()).unwrap_or_default();
+            let handler = move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request<Body>| {
+                // An id that is not text is the empty one, which names nothing; the caller is authorised first.
+                let id = params.ok().and_then(|params| params.iter().next().map(|(_, id)| id.to_string()));
+                let id = id.unwrap_or_default();
                 let site = site.clone();
                 async move { site.authorise_and_answer(*route, id, request).await }
             };
@@ -46,10 +49,19 @@ impl Site {
 
     /// Answers a request. Every answer has the headers of [`secure`].
     pub(crate) async fn serve(&self, router: Router, mut request: Request<Body>) -> Reply {
+        let twice = [header::HOST, header::ORIGIN].into_iter().find(|name| is_repeated(request.headers(), name));
+        // The authority of an absolute URL stands for the host; from here on there is one of them.
+        if let Some(authority) = request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
+            request.headers_mut().insert(header::HOST, authority);
+        }
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let authority = request.uri().authority().map(|authority| authority.to_string());
-        let mut reply = match authority.as_deref().or(host) {
-            Some(host) if self.hosts.admits(host) => match self.below_base(request.uri()) {
+        let mut reply = match (twice, host) {
+            (Some(name), _) => {
+                let what = format!("a request has one `{name}` header");
+                let refusal = Refusal::new(StatusCode::BAD_REQUEST, Code::BadRequest, what);
+                refuse_path(request.uri().path(), refusal)
+            }
+            (None, Some(host)) if self.hosts.admits(host) => match self.below_base(request.uri()) {
                 Below::Path(uri) => {
                     let path = uri.path().to_string();
                     *request.uri_mut() = uri;
@@ -112,7 +124,7 @@ impl Site {
         };
         if route.changes {
             let caller = caller.as_ref().ok_or_else(Refusal::no_key)?;
-            change::check(caller, &head.headers, &self.hosts, body).await?;
+            change::check(caller, &head.headers, &self.hosts, self.tls, body).await?;
         }
         // A code is used up by opening its URL, not by asking about it.
         if route.target == Target::SignIn && head.method == Method::HEAD {
@@ -164,7 +176,13 @@ impl Site {
     async fn steer(&self, visit: &Visit) -> Result<(), Refusal> {
         match visit.route.target {
             Target::CancelJob | Target::ApiCancelJob => {
-                self.ask(self.facts.cancel(pages::job_id(&visit.id)?)).await?;
+                let id = pages::job_id(&visit.id)?;
+                let state = self.ask(self.facts.job(id)).await?.status.state;
+                if state.is_final() {
+                    let what = format!("the job has ended already, as `{}`: it cannot be cancelled", state.as_str());
+                    return Err(Refusal::new(StatusCode::CONFLICT, Code::BadRequest, what));
+                }
+                self.ask(self.facts.cancel(id)).await?;
             }
             _ => {
                 let unknown =
@@ -190,9 +208,7 @@ impl Site {
     }
 
     fn sign_out(&self, visit: &Visit) -> Reply {
-        if let Some(session) = self.session(&visit.headers) {
-            self.keys.end_session(session);
-        }
+        self.sessions(&visit.headers).for_each(|session| self.keys.end_session(session));
         let mut reply = redirect("./");
         self.set_cookie(&mut reply, "", 0);
         reply
@@ -211,6 +227,10 @@ impl Site {
 enum Below {
     Path(Uri),
     Redirect,
+}
+
+fn is_repeated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
 }
 
 fn late() -> Refusal {

@@ -42,8 +42,7 @@ impl Hosts {
     /// ports.
     pub(crate) fn admits(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        let without_default = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(&host);
-        if self.given.iter().any(|given| *given == host || given == without_default) {
+        if self.is_given(&host) {
             return true;
         }
         if let Ok(addr) = host.parse::<SocketAddr>() {
@@ -59,10 +58,26 @@ impl Hosts {
         }
     }
 
-    /// Whether a form of this `Origin` may change something.
-    pub(crate) fn admits_origin(&self, origin: &str) -> bool {
-        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        host.is_some_and(|host| self.admits(host))
+    /// Whether a form of this `Origin` may change something, in a request for `host` with or without TLS. Its page has the
+    /// scheme and the host of the request itself. Only a name of the operator's may differ: a proxy may change both.
+    pub(crate) fn admits_origin(&self, origin: &str, host: &str, tls: bool) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        let Some((scheme, from)) = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        else {
+            return false;
+        };
+        let (own_scheme, default) = if tls { ("https", ":443") } else { ("http", ":80") };
+        let host = host.to_ascii_lowercase();
+        let host = host.strip_suffix(default).unwrap_or(&host);
+        let is_own = scheme == own_scheme && from.strip_suffix(default).unwrap_or(from) == host;
+        // The host of the request was admitted before.
+        is_own || self.is_given(from)
+    }
+
+    /// Whether the operator gave this name, in lower case.
+    fn is_given(&self, host: &str) -> bool {
+        let without_default = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(host);
+        self.given.iter().any(|given| given == host || given == without_default)
     }
 
     /// Any address stands for all of them: an address cannot be rebound, it is the name in the browser's bar.
@@ -93,8 +108,14 @@ mod tests {
         ] {
             assert!(!hosts.admits(bad), "{bad}");
         }
-        assert!(hosts.admits_origin("http://localhost:8480") && !hosts.admits_origin("null"));
-        assert!(!hosts.admits_origin("http://localhost:8481") && !hosts.admits_origin("http://evil.example"));
+        let admits = |origin: &str| hosts.admits_origin(origin, "localhost:8480", false);
+        assert!(admits("http://localhost:8480") && admits("http://LOCALHOST:8480"));
+        for other in ["null", "", "http://localhost:8481", "http://evil.example", "https://localhost:8480"] {
+            assert!(!admits(other), "{other}");
+        }
+        assert!(!admits("http://127.0.0.1:8480"), "another host of this page, but not that of the request");
+        assert!(hosts.admits_origin("https://localhost:8480", "localhost:8480", true));
+        assert!(hosts.admits_origin("http://localhost", "localhost:80", false));
     }
 
     #[test]
@@ -105,7 +126,10 @@ mod tests {
             assert!(hosts.admits(good), "{good}");
         }
         assert!(!hosts.admits("dash.example.com:8480") && !hosts.admits("example.com"));
-        assert!(hosts.admits_origin("https://dash.example.com"));
+        for host in ["dash.example.com", "127.0.0.1:8480"] {
+            assert!(hosts.admits_origin("https://dash.example.com", host, false), "{host}");
+            assert!(!hosts.admits_origin("http://10.1.2.3:8480", host, false), "{host}");
+        }
         assert!(Hosts::new("0.0.0.0:1".parse().unwrap(), None, &["a/b".into()]).is_err());
     }
 }

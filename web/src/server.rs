@@ -1,7 +1,7 @@
 //! The page's listener, on a thread of its own: handshakes and pages take nothing of the thread that schedules. HTTP/1.1
 //! only; each connection has a bounded head, and is closed by its account when it does nothing (`connections.rs`).
 
-use crate::connections::{Busy, Connections, Entry};
+use crate::connections::{Awaiting, Busy, Connection, Connections, Entry};
 use crate::site::Site;
 use axum::Router;
 use axum::body::Body;
@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -122,10 +122,12 @@ async fn exchange(
     router: Router,
 ) {
     let connection = entry.connection().clone();
+    let stream = Watched { stream, connection: connection.clone() };
     let service = service_fn(move |request: Request<Incoming>| {
-        let (site, router, busy) = (site.clone(), router.clone(), connection.busy());
+        let (site, router, busy, form_of) = (site.clone(), router.clone(), connection.busy(), connection.clone());
         async move {
-            let reply = site.serve(router, request.map(Body::new)).await;
+            let request = request.map(|body| Body::new(Form { body, connection: form_of, awaiting: None }));
+            let reply = site.serve(router, request).await;
             Ok::<_, Infallible>(reply.map(|body| BusyBody::new(body, busy)))
         }
     });
@@ -169,5 +171,84 @@ impl HttpBody for BusyBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The body of a request. Its connection may give way while the client has not sent it.
+struct Form {
+    body: Incoming,
+    connection: Arc<Connection>,
+    awaiting: Option<Awaiting>,
+}
+
+impl HttpBody for Form {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_ready() {
+            self.awaiting = None;
+        } else if self.awaiting.is_none() {
+            self.awaiting = Some(self.connection.awaiting());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that notes what its reader takes.
+struct Watched<S> {
+    stream: S,
+    connection: Arc<Connection>,
+}
+
+impl<S> Watched<S> {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(1..)) = written {
+            self.connection.progress();
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

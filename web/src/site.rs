@@ -13,11 +13,13 @@ use tokio::time::{Instant, timeout};
 use windrow_model::{Code, Failure, PageRole};
 
 /// Most streams of patches at a time. A page without one can be reloaded.
-const STREAMS_MAX: usize = 32;
+pub(crate) const STREAMS_MAX: usize = 32;
 /// Questions to the facts at a time, over all requests: the process behind them has other work.
 const QUESTIONS_MAX: usize = 4;
 /// How long a question may take, with its wait for others.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most cookies of a session's name that are tried.
+const SESSION_COOKIES_MAX: usize = 16;
 /// How long an answer about readiness is reused, since anyone may ask.
 const READY_KEPT: Duration = Duration::from_secs(1);
 
@@ -102,16 +104,18 @@ impl Site {
     /// The caller by its token, or by its session. A wrong token is not made good by a session.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         if let Some(given) = headers.get(header::AUTHORIZATION) {
-            let token = given.to_str().ok()?.strip_prefix("Bearer ")?;
-            return self.keys.of_token(token.trim());
+            let (scheme, token) = given.to_str().ok()?.split_once(' ')?;
+            return if scheme.eq_ignore_ascii_case("bearer") { self.keys.of_token(token.trim()) } else { None };
         }
-        self.keys.of_session(self.session(headers)?)
+        self.sessions(headers).find_map(|session| self.keys.of_session(session))
     }
 
-    pub(crate) fn session<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+    /// The values of all cookies of a session's name: another program of this host may have set one for another path, and
+    /// a browser sends both.
+    pub(crate) fn sessions<'h>(&'h self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h str> {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == self.cookie).map(|(_, value)| value)
+        let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(name, _)| *name == self.cookie).map(|(_, value)| value).take(SESSION_COOKIES_MAX)
     }
 
     /// Waits for an answer: few questions are asked at a time, and none is waited for longer than the timeout.

@@ -1,7 +1,8 @@
 //! Who may do what: every route against its row of the table, codes, sessions, hosts and forms.
 
-use crate::support::{Served, job_id, worker_id};
-use windrow_model::PageRole;
+use crate::support::{Reply, Served, job_id, worker_id};
+use std::io::{Read, Write};
+use windrow_model::{JobState, PageRole};
 use windrow_web::{Form, Need, ROUTES, Route};
 
 fn path(route: &Route) -> String {
@@ -20,6 +21,8 @@ fn status(served: &Served, route: &Route, token: Option<&str>) -> u16 {
 #[test]
 fn every_route_admits_those_in_its_row_alone() {
     let served = Served::new();
+    // A job that can be cancelled.
+    served.facts.jobs.lock().unwrap()[0].state = JobState::Running;
     let (view, steer) = (served.token(PageRole::View), served.token(PageRole::Steer));
     let mut refused = 0;
     for route in ROUTES {
@@ -211,4 +214,104 @@ fn page_works_below_a_path_with_and_without_it() {
         }
     }
     assert_eq!(served.get("/windrow", &[]).header("location"), Some("/windrow/"));
+}
+
+#[test]
+fn origin_is_that_of_the_request_itself() {
+    let served = Served::with("", &["dash.example.com"]);
+    let cookie = served.session(PageRole::Steer);
+    let key = format!("key={}", served.get("/workers", &[("Cookie", &cookie)]).form_key());
+    let target = format!("/workers/{}/drain", worker_id());
+    let (own, port) = (served.origin(), served.addr.port());
+    let status = |origins: &[&str]| {
+        let origins = origins.iter().map(|origin| ("Origin", *origin));
+        let headers: Vec<_> = [("Cookie", cookie.as_str())].into_iter().chain(origins).collect();
+        served.post(&target, &headers, &key).status
+    };
+    // Another name of this page, and another scheme.
+    assert_eq!(status(&[&format!("http://localhost:{port}")]), 403);
+    assert_eq!(status(&[&format!("https://127.0.0.1:{port}")]), 403);
+    assert_eq!(status(&[&own, &own]), 400);
+    assert!(served.facts.drained.lock().unwrap().is_empty());
+    assert_eq!(status(&[&own]), 303);
+    assert_eq!(status(&["https://dash.example.com"]), 303, "a proxy that the operator named");
+}
+
+#[test]
+fn origin_that_is_not_text_is_a_foreign_one() {
+    let served = Served::new();
+    let cookie = served.session(PageRole::Steer);
+    let key = format!("key={}", served.get("/workers", &[("Cookie", &cookie)]).form_key());
+    let send = |origin: &[u8]| {
+        let head = format!(
+            "POST /workers/{}/drain HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nConnection: close\r\n\
+             Sec-Fetch-Site: same-origin\r\nContent-Length: {}\r\n",
+            worker_id(),
+            served.addr,
+            key.len()
+        );
+        let mut stream = served.connect();
+        stream.write_all(&[head.as_bytes(), origin, b"\r\n", key.as_bytes()].concat()).unwrap();
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        Reply::parse(&bytes).status
+    };
+    assert_eq!(send(b"Origin: http://ev\xffil\r\n"), 403);
+    assert_eq!(send(b""), 303);
+}
+
+#[test]
+fn request_for_two_hosts_is_refused() {
+    let served = Served::new();
+    let own = served.addr.to_string();
+    for hosts in [[own.as_str(), "evil.example"], ["evil.example", &own], [&own, &own]] {
+        let reply = served.get("/api/v1/jobs", &hosts.map(|host| ("Host", host)));
+        assert_eq!(reply.status, 400, "{hosts:?}");
+        assert!(reply.body.contains("\"code\":\"BAD_REQUEST\""), "{}", reply.body);
+    }
+}
+
+#[test]
+fn cookie_of_another_path_does_not_hide_a_session() {
+    let served = Served::new();
+    let cookie = served.session(PageRole::View);
+    let (name, _) = cookie.split_once('=').unwrap();
+    for cookies in [format!("{name}=x; {cookie}"), format!("{cookie}; {name}=x")] {
+        assert_eq!(served.get("/", &[("Cookie", &cookies)]).status, 200, "{cookies}");
+    }
+    assert_eq!(served.get("/", &[("Cookie", &format!("{name}=x"))]).status, 401);
+}
+
+#[test]
+fn scheme_of_a_token_may_have_any_case() {
+    let served = Served::new();
+    let token = served.token(PageRole::View);
+    for (scheme, status) in [("bearer", 200), ("BEARER", 200), ("Basic", 401)] {
+        let reply = served.get("/api/v1/jobs", &[("Authorization", &format!("{scheme} {token}"))]);
+        assert_eq!(reply.status, status, "{scheme}");
+    }
+}
+
+#[test]
+fn id_that_is_not_text_is_refused_after_the_key() {
+    let served = Served::new();
+    let bearer = format!("Bearer {}", served.token(PageRole::View));
+    for (path, begin) in [("/jobs/%ff", "<!doctype html>"), ("/api/v1/jobs/%ff", "{")] {
+        let without = served.get(path, &[]);
+        assert!(without.status == 401 && without.body.starts_with(begin), "{} {}", without.status, without.body);
+        let with = served.get(path, &[("Authorization", &bearer)]);
+        assert!(with.status == 404 && with.body.starts_with(begin), "{} {}", with.status, with.body);
+    }
+}
+
+#[test]
+fn ended_job_cannot_be_cancelled() {
+    let served = Served::new();
+    let steer = format!("Bearer {}", served.token(PageRole::Steer));
+    for path in [format!("/jobs/{}/cancel", job_id(1)), format!("/api/v1/jobs/{}/cancel", job_id(1))] {
+        let reply = served.post(&path, &[("Authorization", &steer)], "");
+        assert_eq!(reply.status, 409, "{path}");
+        assert!(reply.body.contains("the job has ended already"), "{}", reply.body);
+    }
+    assert!(served.facts.cancelled.lock().unwrap().is_empty());
 }

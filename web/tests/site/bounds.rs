@@ -1,8 +1,9 @@
 //! Many and slow connections, large requests: they are bounded, and do not keep others out.
 
-use crate::support::Served;
+use crate::support::{Reply, Served};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 use windrow_model::PageRole;
 
 #[test]
@@ -71,4 +72,35 @@ fn busy_port_is_one_clear_error() {
     for part in [&served.addr.to_string(), "--ui-listen", "--no-ui"] {
         assert!(failure.message.contains(part), "{failure}");
     }
+}
+
+#[test]
+fn forms_without_a_body_do_not_keep_others_out() {
+    let served = Served::new();
+    let bearer = format!("Bearer {}", served.token(PageRole::View));
+    let head = |length: usize| {
+        format!(
+            "POST /signout HTTP/1.1\r\nHost: {}\r\nAuthorization: {bearer}\r\nContent-Length: {length}\r\n\r\n",
+            served.addr
+        )
+    };
+    let send = |length| {
+        let mut stream = served.connect();
+        stream.write_all(head(length).as_bytes()).unwrap();
+        stream
+    };
+    let mut open: Vec<TcpStream> = (0..150).map(|_| send(100)).collect();
+    for _ in 0..10 {
+        // One takes the place of the last request; the server reads the heads meanwhile.
+        open.push(send(100));
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(served.get("/healthz", &[]).status, 200);
+    }
+    // A form that does not come is refused.
+    let mut bytes = [0; 12];
+    open.last_mut().unwrap().read_exact(&mut bytes).unwrap();
+    assert_eq!(Reply::parse(&bytes).status, 408);
+    // One that is too long by its head is refused before it comes.
+    send(5000).read_exact(&mut bytes).unwrap();
+    assert_eq!(Reply::parse(&bytes).status, 413);
 }
