@@ -4,7 +4,7 @@
 use crate::pages::{self, Html};
 use crate::refusal::Refusal;
 use crate::reply::{Reply, reply};
-use crate::site::{Site, Visit};
+use crate::site::{STREAMS_MAX, Site, Visit};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
@@ -20,8 +20,9 @@ use windrow_model::{Code, Failure};
 
 /// Time between two patches of a page.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Intervals without a change after which an empty event shows that the stream lives.
-const QUIET_MAX: u32 = 15;
+/// Intervals without a change after which an event shows that the page is as it is now. The script of the page calls it
+/// not live after 10 seconds without any.
+const QUIET_MAX: u32 = 4;
 
 /// Whether a stream is asked for.
 pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
@@ -42,7 +43,7 @@ struct Stream {
 /// Answers with the stream of a page.
 pub(crate) fn stream(site: &Arc<Site>, visit: Visit) -> Result<Reply, Refusal> {
     let Ok(permit) = site.streams.clone().try_acquire_owned() else {
-        let what = "too many pages are open for live updates; this one can be reloaded";
+        let what = format!("{STREAMS_MAX} pages have live updates, which is the most: close some, or reload this one");
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::BadRequest, what));
     };
     let mut ticks = interval(INTERVAL);
@@ -79,18 +80,20 @@ impl Stream {
                     self.sent = Some(page.main);
                     return Some(events);
                 }
-                Ok(_) => {}
-                // Of a busy coordinator: the page stays as it is. Anything else does not get better.
-                Err(Refusal { failure: Failure { code: Code::DeadlineExceeded, .. }, .. }) => {}
+                Ok(_) => self.quiet += 1,
+                // Of a busy coordinator: the page stays as it is, and is not called the present one; a comment finds out
+                // whether its reader is still there. Anything else does not get better.
+                Err(Refusal { failure: Failure { code: Code::DeadlineExceeded, .. }, .. }) => {
+                    return Some(":\n\n".into());
+                }
                 Err(refusal) => {
                     self.over = true;
                     return Some(event("end", refusal.failure.code.as_str()));
                 }
             }
-            self.quiet += 1;
             if self.quiet >= QUIET_MAX {
                 self.quiet = 0;
-                return Some(":\n\n".into());
+                return Some(event("alive", ""));
             }
         }
     }

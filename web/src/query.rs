@@ -57,6 +57,11 @@ impl Sort {
         Sort::ALL.iter().find(|(sort, _)| *sort == self).map_or("activity", |(_, name)| name)
     }
 
+    /// Whether the list begins with the largest key, if it is not reversed.
+    pub(crate) fn descends(self) -> bool {
+        matches!(self, Sort::Submitted | Sort::Elapsed | Sort::Tasks | Sort::Failed)
+    }
+
     fn compare(self, a: &JobStatus, b: &JobStatus) -> Ordering {
         let latest = || b.id.cmp(&a.id);
         let key = match self {

@@ -89,10 +89,14 @@ fn running(job: &JobStatus, workers: &[WorkerFacts]) -> String {
         return format!("{name} waits for slots: {}.", why_no_slot(workers));
     }
     let left = stage.tasks.total - stage.tasks.done;
-    let last = if left == stage.tasks.running && stage.tasks.done > 0 {
-        format!("waits for its last {}", counted(left, "task"))
-    } else {
-        format!("runs {} of the {} that are left", stage.tasks.running, counted(left, "task"))
+    // A backup attempt counts as a running task, too.
+    let running = stage.tasks.running.min(left);
+    let last = match (running == left, stage.tasks.done > 0, left) {
+        (true, true, 1) => "waits for its last task".into(),
+        (true, true, _) => format!("waits for its last {}", counted(left, "task")),
+        (true, false, 1) => "runs its only task".into(),
+        (true, false, _) => format!("runs all of its {}", counted(left, "task")),
+        (false, ..) => format!("runs {running} of the {} that are left", counted(left, "task")),
     };
     let failed = match stage.tasks.failed {
         0 => String::new(),
@@ -183,6 +187,8 @@ mod tests {
     fn running_stage_says_what_is_left() {
         let of = |stage| sentence(&JobStatus { stages: vec![stage], ..job(JobState::Running) }, &[]);
         assert_eq!(of(stage(400, 398, 2)), "Stage 0 `reduce` waits for its last 2 tasks, 398 of 400 tasks done.");
+        assert_eq!(of(stage(1, 0, 1)), "Stage 0 `reduce` runs its only task, 0 of 1 task done.");
+        assert_eq!(of(stage(3, 2, 2)), "Stage 0 `reduce` waits for its last task, 2 of 3 tasks done.");
         let read = StageStatus { bytes_total: 1000, bytes_done: 300, bytes_running: 200, ..stage(4, 1, 2) };
         assert_eq!(of(read), "Stage 0 `reduce` runs 2 of the 3 tasks that are left, with 500 B of 1000 B read (50 %).");
     }

@@ -1,6 +1,7 @@
 //! Text on pages. Every text from outside becomes a [`Text`], which shows control characters and marks of text
 //! direction as escapes; the templates then escape HTML. Templates take no `String`, so neither step can be left out.
 
+use std::borrow::Cow;
 use std::fmt;
 use windrow_model::Escape;
 
@@ -24,6 +25,21 @@ impl Text {
         Text(shown.collect::<Vec<_>>().join("\n"))
     }
 
+    /// The same within `max`, if each character takes `width` of it; otherwise its beginning with a mark of the cut.
+    pub(crate) fn fitted(&self, max: usize, width: impl Fn(char) -> usize) -> Text {
+        let (mut used, mut cut) = (0, 0);
+        for (at, c) in self.0.char_indices() {
+            if used + width(CUT) <= max {
+                cut = at;
+            }
+            used += width(c);
+            if used > max {
+                return Text(format!("{}{CUT}", &self.0[..cut]));
+            }
+        }
+        self.clone()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -32,6 +48,57 @@ impl Text {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Stands for what is cut off.
+const CUT: char = '…';
+
+/// The first `max` characters, and a mark if there are more.
+pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((at, _)) => Cow::Owned(format!("{}{CUT}", &text[..at])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// A name that users gave: short, and never invisible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub shown: Text,
+    /// The whole name, if it is longer than what is shown.
+    pub full: Option<Text>,
+}
+
+impl Name {
+    /// Most characters that are shown.
+    const CHARS_MAX: usize = 80;
+
+    pub(crate) fn of(name: &str) -> Name {
+        if name.chars().all(is_invisible) {
+            return Name { shown: Text::line("(no name)"), full: None };
+        }
+        match shortened(name, Name::CHARS_MAX) {
+            // The part that is left may be invisible, too.
+            Cow::Owned(short) if !short.chars().all(|c| c == CUT || is_invisible(c)) => {
+                Name { shown: Text::line(short), full: Some(Text::line(name)) }
+            }
+            Cow::Owned(_) => Name { shown: Text::line("(long name)"), full: Some(Text::line(name)) },
+            Cow::Borrowed(name) => Name { shown: Text::line(name), full: None },
+        }
+    }
+}
+
+/// Whether a character takes no ink and is not shown as an escape.
+fn is_invisible(c: char) -> bool {
+    let escaped = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    !escaped
+        && (c.is_whitespace()
+            || matches!(
+                c,
+                '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            )
+            || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}')
+            || matches!(c, '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'))
 }
 
 impl fmt::Display for Text {
@@ -61,10 +128,11 @@ pub(crate) fn bytes(n: u64) -> Text {
     Text(format!("{value:.digits$} {}", UNITS[unit]))
 }
 
-/// A duration with the two units that matter: `3.2 s`, `4 min 10 s`, `2 h 5 min`.
+/// A duration with the two units that matter: `40 ms`, `3.2 s`, `4 min 10 s`, `2 h 5 min`.
 pub(crate) fn duration(ms: u64) -> Text {
     let seconds = ms / 1000;
     Text(match seconds {
+        _ if ms < 100 => format!("{ms} ms"),
         0..60 => format!("{}.{} s", seconds, ms % 1000 / 100),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3600..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
@@ -115,6 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn names_are_short_and_visible() {
+        for invisible in ["", "  ", "\u{200b}\u{2060}\u{a0}", "\u{3164}", "\u{2800}\u{fe0f}"] {
+            assert_eq!(Name::of(invisible).shown.as_str(), "(no name)");
+        }
+        assert_eq!(Name::of("\u{202e}").shown.as_str(), r"\u{202e}");
+        let long = "é".repeat(81);
+        let name = Name::of(&long);
+        assert_eq!(name.shown.as_str(), format!("{}…", "é".repeat(80)));
+        assert_eq!(name.full.unwrap().as_str(), long);
+        assert_eq!(Name::of(&long[2..]).full, None);
+    }
+
+    #[test]
+    fn fitted_text_stays_within_its_width() {
+        let width = |c: char| if c == 'W' { 3 } else { 1 };
+        for (text, shown) in [("abcdef", "abcdef"), ("abcdefg", "abcde…"), ("WW", "WW"), ("WWW", "W…"), ("", "")] {
+            assert_eq!(Text::line(text).fitted(6, width).as_str(), shown);
+        }
+    }
+
+    #[test]
     fn sizes_and_times_have_few_digits() {
         for (n, shown) in
             [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (1 << 30, "1.00 GiB"), (1_048_000, "1.00 MiB")]
@@ -122,7 +211,14 @@ mod tests {
             assert_eq!(bytes(n).as_str(), shown);
         }
         assert_eq!(bytes(u64::MAX).as_str(), "16.0 EiB");
-        for (ms, shown) in [(0, "0.0 s"), (3_250, "3.2 s"), (250_000, "4 min 10 s"), (7_500_000, "2 h 5 min")] {
+        for (ms, shown) in [
+            (0, "0 ms"),
+            (99, "99 ms"),
+            (100, "0.1 s"),
+            (3_250, "3.2 s"),
+            (250_000, "4 min 10 s"),
+            (7_500_000, "2 h 5 min"),
+        ] {
             assert_eq!(duration(ms).as_str(), shown);
         }
         assert_eq!(number(1_234_567).as_str(), "1\u{202f}234\u{202f}567");

@@ -1,10 +1,39 @@
 // Live updates: replaces the sections of the page that differ, by patches of an event stream at the page's own URL.
-// There is no stream while the tab is hidden. Without this script the page is complete and changes by reload.
+// There is no stream while the tab is hidden. Without this script the page is complete and changes by reload. A page
+// that does not hear that it is the present one says since when.
 
 const main = document.querySelector("main[data-live]");
+const stale = document.getElementById("stale");
 const RETRY_MS = 5000;
+// After a stream that has worked: it has a longest time.
+const REOPEN_MS = 200;
+// The server sends an event every 4 seconds.
+const SILENT_MAX_MS = 10000;
 let source = null;
 let over = false;
+let retry = null;
+// When the page was the present one last, when this stream was opened, and whether it has worked.
+let heard = Date.now();
+let opened = Date.now();
+let works = false;
+
+function utc(ms) {
+  return new Date(ms).toISOString().slice(0, 19).replace("T", " ") + "Z";
+}
+
+function isLive() {
+  heard = Date.now();
+  works = true;
+  stale.hidden = true;
+  const asof = document.getElementById("asof");
+  if (asof !== null) asof.textContent = "as of " + utc(heard);
+}
+
+function isStale() {
+  if (!stale.hidden) return;
+  document.getElementById("stale-since").textContent = utc(heard).slice(11);
+  stale.hidden = false;
+}
 
 // A section in which the user is typing or about to press a button stays as it is until the next patch.
 function isInUse(section) {
@@ -27,28 +56,38 @@ function patch(html) {
 }
 
 function close() {
+  clearTimeout(retry);
   source?.close();
   source = null;
 }
 
 function open() {
   if (over || source !== null || document.hidden) return;
+  opened = Date.now();
+  works = false;
   source = new EventSource(location.href);
   source.addEventListener("patch", (event) => {
     patch(event.data);
-    const asof = document.getElementById("asof");
-    if (asof !== null) asof.textContent = "as of " + new Date().toISOString().slice(0, 19).replace("T", " ") + "Z";
+    isLive();
   });
-  source.addEventListener("end", () => {
+  source.addEventListener("alive", isLive);
+  source.addEventListener("end", (event) => {
     over = true;
     close();
+    // A page that changes no more ends without a reason.
+    if (event.data !== "") isStale();
   });
   source.addEventListener("error", () => {
     // A refused stream is not opened again by the browser.
     close();
-    setTimeout(open, RETRY_MS);
+    if (!works) isStale();
+    retry = setTimeout(open, works ? REOPEN_MS : RETRY_MS);
   });
 }
+
+setInterval(() => {
+  if (source !== null && Date.now() - Math.max(heard, opened) > SILENT_MAX_MS) isStale();
+}, 1000);
 
 document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
 addEventListener("pagehide", close);

@@ -6,9 +6,9 @@ use crate::graph::{Graph, graph};
 use crate::refusal::Refusal;
 use crate::sentence::{culprit, sentence};
 use crate::site::{Site, Visit};
-use crate::text::{Text, bytes, duration, number, percent, time};
+use crate::text::{Name, Text, bytes, duration, number, percent, time};
 use askama::Template;
-use windrow_model::{FailedAttempt, Failure, JobStatus, StageStatus, path_text};
+use windrow_model::{FailedAttempt, Failure, JobState, JobStatus, StageStatus, path_text};
 
 /// Most bytes of a task's stderr on the card of a failure.
 const STDERR_BYTES_MAX: usize = 8 << 10;
@@ -65,7 +65,7 @@ struct AttemptRow {
 #[template(path = "job.html")]
 struct Job<'a> {
     id: Text,
-    name: Text,
+    name: Name,
     state: &'static str,
     sentence: Text,
     card: Option<Card>,
@@ -74,7 +74,7 @@ struct Job<'a> {
     may_cancel: bool,
     tasks: String,
     percent: u64,
-    /// Bytes over all stages; empty while unknown.
+    /// Bytes over all stages that read a source; empty while unknown.
     read: String,
     percent_read: u64,
     graph: Option<Graph>,
@@ -95,8 +95,10 @@ pub(crate) async fn page(site: &Site, visit: &Visit) -> Result<Page, Refusal> {
     let id = job_id(&visit.id)?;
     let JobFacts { status, shape } = site.ask(site.facts.job(id)).await?;
     let workers = workers_or_none(site).await;
-    let name = if status.name.is_empty() { Text::line("(no name)") } else { Text::line(&status.name) };
-    let (read, total) = status.stages.iter().fold((0_u64, 0_u64), |(read, total), stage| {
+    let name = Name::of(&status.name);
+    // What stages read of each other is no input of the job.
+    let sources = status.stages.iter().zip(&shape).filter(|(_, shape)| shape.reads_source);
+    let (read, total) = sources.fold((0_u64, 0_u64), |(read, total), (stage, _)| {
         (read.saturating_add(read_of(stage)), total.saturating_add(stage.bytes_total))
     });
     let form_key = visit.caller.as_ref().and_then(|caller| caller.form_key.as_deref());
@@ -105,7 +107,7 @@ pub(crate) async fn page(site: &Site, visit: &Visit) -> Result<Page, Refusal> {
         name: name.clone(),
         state: status.state.as_str(),
         sentence: Text::line(sentence(&status, &workers)),
-        card: status.error.as_ref().map(|error| card(error, &status)),
+        card: status.error.as_ref().filter(|_| status.state == JobState::Failed).map(|error| card(error, &status)),
         cancel_key: form_key.filter(|_| visit.may_steer()),
         may_cancel: !status.state.is_final(),
         tasks: format!("{} of {}", number(status.tasks.done), number(status.tasks.total)),
@@ -125,7 +127,7 @@ pub(crate) async fn page(site: &Site, visit: &Visit) -> Result<Page, Refusal> {
         submitted: time(status.submitted_unix_ms),
         elapsed: duration(status.elapsed_ms),
     };
-    Ok(Page { title: name, section: "jobs", main: Html::of(&job)?, settled: status.state.is_final() })
+    Ok(Page { title: name.shown, section: "jobs", main: Html::of(&job)?, settled: status.state.is_final() })
 }
 
 fn read_of(stage: &StageStatus) -> u64 {

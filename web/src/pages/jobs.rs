@@ -4,7 +4,7 @@ use super::{Html, Page};
 use crate::query::{JobsQuery, PAGE_ROWS, STATES, Sort, Start};
 use crate::refusal::Refusal;
 use crate::site::{Site, Visit};
-use crate::text::{Text, counted, duration, number, percent, time};
+use crate::text::{Name, Text, counted, duration, number, percent, shortened, time};
 use askama::Template;
 use windrow_model::{JobState, JobStatus};
 
@@ -12,7 +12,7 @@ use windrow_model::{JobState, JobStatus};
 struct Row {
     id: Text,
     short_id: Text,
-    name: Text,
+    name: Name,
     state: &'static str,
     /// What it waits for, or what it failed with.
     note: Text,
@@ -93,10 +93,10 @@ pub(crate) async fn page(site: &Site, visit: &Visit) -> Result<Page, Refusal> {
     let headings = headings.map(|(name, sort)| {
         let chosen = query.sort == sort;
         let changed = JobsQuery { sort, reversed: chosen && !query.reversed, ..first(&query) };
-        let order = match (chosen, query.reversed) {
+        let order = match (chosen, query.reversed == sort.descends()) {
             (false, _) => "none",
-            (true, false) => "ascending",
-            (true, true) => "descending",
+            (true, true) => "ascending",
+            (true, false) => "descending",
         };
         Heading { name, query: of(changed), order }
     });
@@ -124,15 +124,18 @@ pub(crate) async fn page(site: &Site, visit: &Visit) -> Result<Page, Refusal> {
 
 fn row(job: &JobStatus) -> Row {
     let id = job.id.to_string();
+    // The state says all about a cancelled job.
     let note = match (&job.error, &job.waiting) {
-        (Some(error), _) => Text::line(format!("{}: {}", error.code, first_line(&error.message))),
-        (None, Some(waiting)) => Text::line(format!("waits: {waiting}")),
-        (None, None) => Text::default(),
+        (Some(error), _) if job.state == JobState::Failed => {
+            Text::line(format!("{}: {}", error.code, first_line(&error.message)))
+        }
+        (_, Some(waiting)) if !job.state.is_final() => Text::line(format!("waits: {waiting}")),
+        _ => Text::default(),
     };
     Row {
         short_id: Text::line(&id[id.len().saturating_sub(8)..]),
         id: Text::line(&id),
-        name: if job.name.is_empty() { Text::line("(no name)") } else { Text::line(&job.name) },
+        name: Name::of(&job.name),
         state: job.state.as_str(),
         note,
         tasks: format!("{} / {}", number(job.tasks.done), number(job.tasks.total)),
@@ -146,5 +149,5 @@ fn row(job: &JobStatus) -> Row {
 /// The first line of a message, short enough for a row.
 fn first_line(message: &str) -> String {
     const CHARS_MAX: usize = 160;
-    message.lines().next().unwrap_or_default().chars().take(CHARS_MAX).collect()
+    shortened(message.lines().next().unwrap_or_default(), CHARS_MAX).into_owned()
 }

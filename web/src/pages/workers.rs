@@ -28,7 +28,7 @@ struct Row {
 struct Workers<'a> {
     rows: Vec<Row>,
     /// One line about all of them.
-    sentence: String,
+    sentence: Text,
     drain_key: Option<&'a str>,
 }
 
@@ -44,18 +44,39 @@ pub(crate) async fn page(site: &Site, visit: &Visit) -> Result<Page, Refusal> {
     let sentence = match workers.is_empty() {
         true => "No worker has registered: `windrow worker` starts one.".to_string(),
         false => format!(
-            "{} of {} live; {running} of {} busy.",
+            "{} of {} live; {running} of {} busy{}.",
             count,
             counted(workers.len() as u64, "worker"),
-            counted(slots, "slot")
+            counted(slots, "slot"),
+            draining(&workers)
         ),
     };
     let page = Workers {
         rows: workers.iter().map(row).collect(),
-        sentence,
+        sentence: Text::line(sentence),
         drain_key: form_key.filter(|_| visit.may_steer()),
     };
     Ok(Page { title: Text::line("Workers"), section: "workers", main: Html::of(&page)?, settled: false })
+}
+
+/// Names the workers that finish their tasks: they are not live, and their slots are not counted.
+fn draining(workers: &[WorkerFacts]) -> String {
+    const NAMED_MAX: usize = 3;
+    let draining = workers.iter().filter(|worker| worker.status.state == WorkerState::Draining);
+    let (names, running) = draining.fold((Vec::new(), 0_u64), |(mut names, running), worker| {
+        names.push(worker.status.host.as_str());
+        (names, running + u64::from(worker.status.running))
+    });
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = match names.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = names[..names.len().min(NAMED_MAX)].join(", ");
+    let tasks = if running == 0 { "no task".into() } else { counted(running, "task") };
+    format!("; draining, with {tasks} left: {named}{more}")
 }
 
 /// What needs attention comes first.

@@ -4,7 +4,7 @@ use crate::support::{HOSTILE, Served, failed_job, job_id};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::Ordering;
-use windrow_model::{JobState, JobStatus, PageRole};
+use windrow_model::{Code, Failure, JobState, JobStatus, PageRole, WorkerState};
 
 fn bearer(served: &Served) -> String {
     format!("Bearer {}", served.token(PageRole::View))
@@ -172,4 +172,95 @@ fn stream_sends_patches_until_the_job_has_ended() {
     lines.find(|line| line.contains("second")).unwrap();
     lines.find(|line| line == "event: end").unwrap();
     assert!(lines.all(|line| line.starts_with("data:") || line.is_empty() || line == "0"), "the stream is over");
+}
+
+#[test]
+fn cancelled_job_is_not_shown_as_failed() {
+    let served = Served::new();
+    let bearer = bearer(&served);
+    {
+        let mut jobs = served.facts.jobs.lock().unwrap();
+        let job = failed_job(2, "reduce");
+        let error = Some(Failure::new(Code::Cancelled, "the job was cancelled"));
+        *jobs = vec![JobStatus { state: JobState::Cancelled, error, waiting: None, ..job }];
+    }
+    let page = served.get(&format!("/jobs/{}", job_id(2)), &[("Authorization", &bearer)]).body;
+    assert!(page.contains("The job was cancelled after") && !page.contains("Why it failed"), "{page}");
+    let list = served.get("/", &[("Authorization", &bearer)]).body;
+    assert!(list.contains("state cancelled") && !list.contains("CANCELLED"), "{list}");
+}
+
+#[test]
+fn input_of_a_job_is_what_its_sources_have() {
+    let served = Served::new();
+    let page = served.get(&format!("/jobs/{}", job_id(1)), &[("Authorization", &bearer(&served))]).body;
+    let (head, _) = page.split_once("</section>").unwrap();
+    assert!(head.contains("15 B of 40 B"), "{head}");
+}
+
+#[test]
+fn headings_name_the_order_of_the_rows() {
+    let served = Served::new();
+    let bearer = bearer(&served);
+    for (sort, order, reversed) in [
+        ("name", "ascending", "descending"),
+        ("state", "ascending", "descending"),
+        ("elapsed", "descending", "ascending"),
+        ("submitted", "descending", "ascending"),
+        ("tasks", "descending", "ascending"),
+        ("failed", "descending", "ascending"),
+    ] {
+        for (query, order) in [(format!("/?sort={sort}"), order), (format!("/?sort={sort}&reversed=1"), reversed)] {
+            let body = served.get(&query, &[("Authorization", &bearer)]).body;
+            let named: Vec<&str> =
+                body.split("aria-sort=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+            let chosen: Vec<&&str> = named.iter().filter(|order| **order != "none").collect();
+            assert_eq!(chosen, [&order], "{query}");
+        }
+    }
+}
+
+#[test]
+fn names_that_cannot_be_seen_or_are_long_have_a_short_link() {
+    let served = Served::new();
+    let bearer = bearer(&served);
+    let long = "n".repeat(300);
+    *served.facts.jobs.lock().unwrap() = vec![failed_job(1, " \u{200b}\u{3164}"), failed_job(2, &long)];
+    let list = served.get("/", &[("Authorization", &bearer)]).body;
+    assert!(list.contains(&format!("<a href=\"jobs/{}\">(no name)</a>", job_id(1))), "{list}");
+    let link = format!("<a href=\"jobs/{}\" title=\"{long}\">{}…</a>", job_id(2), "n".repeat(80));
+    assert!(list.contains(&link), "{list}");
+    // The message of its failure is as long.
+    assert!(list.contains(&format!("USER_PANIC: {}…<", "n".repeat(160))), "{list}");
+    for (n, shown) in [(1, "<h1>(no name) "), (2, "n… <span class=\"state failed\">")] {
+        let page = served.get(&format!("/jobs/{}", job_id(n)), &[("Authorization", &bearer)]).body;
+        assert!(page.contains(shown), "{page}");
+    }
+}
+
+#[test]
+fn workers_that_drain_are_named() {
+    let served = Served::new();
+    {
+        let mut workers = served.facts.workers.lock().unwrap();
+        (workers[0].status.state, workers[0].status.host) = (WorkerState::Draining, "node-7".into());
+    }
+    let page = served.get("/workers", &[("Authorization", &bearer(&served))]).body;
+    assert!(page.contains("0 of 1 worker live; 0 of 0 slots busy; draining, with 1 task left: node-7."), "{page}");
+}
+
+#[test]
+fn stream_says_that_an_unchanged_page_is_the_present_one() {
+    let served = Served::new();
+    let bearer = bearer(&served);
+    let mut stream = served.connect();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nAuthorization: {bearer}\r\nAccept: text/event-stream\r\n\r\n",
+        served.addr
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    lines.find(|line| line == "event: patch").unwrap();
+    let next = lines.find(|line| line.starts_with("event: ")).unwrap();
+    assert_eq!(next, "event: alive");
 }
