@@ -54,9 +54,7 @@ fn fails(worker: &FakeWorker, task: &Task) {
 async fn history_tells_how_a_job_was_done() {
     let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
-    client.submit(&spec).await.unwrap();
-    worker.work_until_dropped(spec.id).await;
-    let status = client.end_of(spec.id).await;
+    let status = client.run(&mut worker, &spec).await;
     coordinator.stop().await;
     let events = events(&place.data(), spec.id);
     assert!(matches!(&events[0], Event::Log(header) if header.job == spec.id.to_string() && header.epoch == 1));
@@ -136,9 +134,7 @@ async fn jobs_go_on_without_a_history() {
     let mut client = coordinator.client_with_binary().await;
     let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     let spec = place.spec(1);
-    client.submit(&spec).await.unwrap();
-    worker.work_until_dropped(spec.id).await;
-    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert_eq!(client.run(&mut worker, &spec).await.state, JobState::Done);
     coordinator.stop().await;
 }
 
@@ -149,9 +145,7 @@ async fn retention_of_zero_writes_nothing() {
     {
         let (place, coordinator, mut client, mut worker) = start_configured(|config| config.history = history).await;
         let spec = place.spec(1);
-        client.submit(&spec).await.unwrap();
-        worker.work_until_dropped(spec.id).await;
-        client.end_of(spec.id).await;
+        client.run(&mut worker, &spec).await;
         coordinator.stop().await;
         assert!(!folder(&place.data()).path().exists());
     }
@@ -183,9 +177,7 @@ async fn history_of_an_ended_job_goes_when_its_time_is_over() {
 async fn summary_that_a_crash_prevented_is_made_at_the_next_start() {
     let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = place.spec(1);
-    client.submit(&spec).await.unwrap();
-    worker.work_until_dropped(spec.id).await;
-    let status = client.end_of(spec.id).await;
+    let status = client.run(&mut worker, &spec).await;
     coordinator.stop().await;
     // As after a kill between the journal's record and the last frame of the log.
     let files = folder(&place.data()).job(spec.id);

@@ -43,9 +43,7 @@ async fn job_without_collects_has_empty_results() {
     let mut spec = place.spec(1);
     spec.plan.collects.clear();
     spec.plan.stages[1].outputs.truncate(1);
-    client.submit(&spec).await.unwrap();
-    worker.work_until_dropped(spec.id).await;
-    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert_eq!(client.run(&mut worker, &spec).await.state, JobState::Done);
     assert_eq!(client.collected(spec.id).await, Ok(vec![]));
     coordinator.stop().await;
     let coordinator = Coordinator::start(&place.data()).await;

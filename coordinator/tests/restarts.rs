@@ -322,9 +322,7 @@ async fn worker_lost_while_it_registers_is_not_asked_about_jobs() {
     client.until_workers(|all| all.iter().filter(|w| w.state == WorkerState::Live).count() == 1).await;
     client.upload(b"binary").await;
     let spec = place.spec(1);
-    client.submit(&spec).await.unwrap();
-    worker.work_until_dropped(spec.id).await;
-    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert_eq!(client.run(&mut worker, &spec).await.state, JobState::Done);
     coordinator.stop().await;
 }
 

@@ -31,9 +31,10 @@ fn of_stage(task: &Task, stage: u32) -> bool {
 async fn table_and_addresses_come_once_in_a_session() {
     let (place, coordinator, mut client, mut worker) = start_with_worker().await;
     let spec = six_reduces(&place);
-    client.submit(&spec).await.unwrap();
-    worker.work_until_dropped(spec.id).await;
-    assert_eq!(client.end_of(spec.id).await.tasks.done, 6 + client.get(spec.id).await.unwrap().stages[0].tasks.total);
+    assert_eq!(
+        client.run(&mut worker, &spec).await.tasks.done,
+        6 + client.get(spec.id).await.unwrap().stages[0].tasks.total
+    );
     assert_eq!((worker.tables.len(), worker.peers.len()), (1, 1));
     assert_eq!(worker.tables[0].workers().collect::<Vec<_>>(), [worker.id]);
     // Another job has another table; the address is known.

@@ -137,7 +137,7 @@ fn submitted(spec: &JobSpec) -> Submitted {
 
 /// The settings of a job as text.
 fn settings(options: &JobOptions) -> BTreeMap<String, String> {
-    // All fields are named, so that a new one does not compile until it is told.
+    // All fields are named, so that a new one does not compile until it is listed here.
     let JobOptions {
         partitions,
         chunk_bytes,

@@ -584,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn history_of_a_job_that_ended_with_its_coordinator_is_completed() {
+    fn history_is_completed_after_a_crash_at_the_job_end() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path());
         let (mut recorder, _reading, threads) = begin(&folder, 1);

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_end_with_the_coordinator_unless_workers_return_with_them() {
+    fn attempts_that_no_worker_returns_with_end_at_a_restart() {
         let mut listing = Listing::new(AttemptQuery { limit: 10, sort: Sort::Start, ..AttemptQuery::default() });
         let mut apply = |t, event| listing.apply(&Line { t, event });
         apply(0, assigned(0, 1, false));

@@ -1,8 +1,8 @@
 //! Reads the log of a job, whatever has become of its files.
 //!
 //! A file is a sequence of zstd frames with checksums, each of whole lines. A crash may leave the last frame cut off: the
-//! lines in its readable part count. After other damage the search goes on at the next frame. Both are told by one event
-//! [`Event::Damaged`] in their place. Memory is bounded: one file, which is at most [`FILE_BYTES_MAX`], and one frame.
+//! lines in its readable part count. After other damage the search goes on at the next frame. Each gives one event
+//! [`Event::Damaged`] in its place. Memory is bounded: one file, which is at most [`FILE_BYTES_MAX`], and one frame.
 
 use crate::event::{Event, Line};
 use crate::files::JobFiles;

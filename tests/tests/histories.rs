@@ -86,7 +86,7 @@ fn killed_coordinator_loses_no_event_older_than_a_second() {
     assert_eq!(all[..events.len()], events[..], "the log goes on behind what was there");
     let away =
         all.iter().find_map(|(_, e)| if let Event::Away { from, to, .. } = e { Some((*from, *to)) } else { None });
-    let (from, to) = away.expect("the restart is told");
+    let (from, to) = away.expect("the log has the restart");
     assert!(from <= killed && killed <= to, "{from} to {to}, killed at {killed}");
     let text = run(&mut cluster.windrow(["job", "events", &id, "--coordinator", &cluster.url])).ok().stdout;
     assert!(text.contains("the coordinator was away for"), "{text}");

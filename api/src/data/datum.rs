@@ -7,6 +7,7 @@
 mod array;
 mod bytes;
 mod character;
+mod copied;
 mod float;
 mod int;
 pub(crate) mod items;

@@ -150,6 +150,12 @@ impl Client {
         }
         seen
     }
+    /// Submits a job, lets this worker do all of it, and returns its last status.
+    pub async fn run(&mut self, worker: &mut FakeWorker, spec: &JobSpec) -> JobStatus {
+        self.submit(spec).await.unwrap();
+        worker.work_until_dropped(spec.id).await;
+        self.end_of(spec.id).await
+    }
     pub async fn end_of(&mut self, job: JobId) -> JobStatus {
         self.watch(job).await.pop().unwrap()
     }

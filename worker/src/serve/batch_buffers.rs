@@ -18,7 +18,7 @@ fn free() -> MutexGuard<'static, Vec<Vec<u8>>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An empty buffer with room for so many bytes.
+/// An empty buffer with a capacity of `bytes`.
 pub(super) fn with_capacity(bytes: usize) -> Vec<u8> {
     let mut buffer = match KEPT_BYTES.contains(&bytes) {
         true => free().pop().unwrap_or_default(),

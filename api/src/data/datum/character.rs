@@ -1,5 +1,6 @@
 //! Characters: their code points, as numbers are encoded.
 
+use super::copied::{copied_key, copied_methods};
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 use std::fmt;
@@ -16,37 +17,9 @@ impl Datum for char {
         let point = u32::decode::<LAST>(reader)?;
         char::from_u32(point).ok_or_else(|| DecodeError::new("char", format!("{point} is not a code point")))
     }
-    #[inline]
-    fn shorten<'s, 'l: 's>(r: char) -> char {
-        r
-    }
-    fn to_owned(r: char) -> char {
-        r
-    }
-    #[inline]
-    fn lend<X>(&self, f: impl FnOnce(char) -> X) -> X {
-        f(*self)
-    }
+    copied_methods!(char);
     fn show(r: char, out: &mut dyn fmt::Write) -> fmt::Result {
         write!(out, "{r:?}")
     }
-    #[inline]
-    fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
-        Some(r)
-    }
 }
-impl Key for char {}
-impl IntoDatum for char {
-    type Datum = char;
-    #[inline]
-    fn with<X>(self, f: impl FnOnce(char) -> X) -> X {
-        f(self)
-    }
-}
-impl IntoDatum for &char {
-    type Datum = char;
-    #[inline]
-    fn with<X>(self, f: impl FnOnce(char) -> X) -> X {
-        f(*self)
-    }
-}
+copied_key!(char);

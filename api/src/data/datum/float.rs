@@ -1,5 +1,6 @@
 //! Floats in IEEE total order with one NaN, which sorts last. `-0.0` differs from `0.0` and sorts before it.
 
+use super::copied::{copied_key, copied_methods};
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 
@@ -28,26 +29,10 @@ macro_rules! float {
                 let sign = 1 << (<$bits>::BITS - 1);
                 Ok(<$t>::from_bits(if ordered & sign != 0 { ordered ^ sign } else { !ordered }))
             }
-            #[inline]
-            fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
-            fn to_owned(r: $t) -> $t { r }
-            #[inline]
-            fn lend<X>(&self, f: impl FnOnce($t) -> X) -> X { f(*self) }
+            copied_methods!($t);
             fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
-            #[inline]
-            fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
         }
-        impl Key for $t {}
-        impl IntoDatum for $t {
-            type Datum = $t;
-            #[inline]
-            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(self) }
-        }
-        impl IntoDatum for &$t {
-            type Datum = $t;
-            #[inline]
-            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(*self) }
-        }
+        copied_key!($t);
     )*};
 }
 float! { f32, u32; f64, u64; }

@@ -1,5 +1,6 @@
 //! Integers in big-endian order with the sign bit flipped, `bool`, and the empty tuple.
 
+use super::copied::{copied_key, copied_methods};
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 
@@ -17,30 +18,14 @@ macro_rules! int {
                 let bytes = reader.take(size_of::<$t>(), stringify!($t))?;
                 Ok(<$t>::from_be_bytes(bytes.try_into().expect("take gave as many bytes")) ^ $flip)
             }
-            #[inline]
-            fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
-            fn to_owned(r: $t) -> $t { r }
-            #[inline]
-            fn lend<X>(&self, f: impl FnOnce($t) -> X) -> X { f(*self) }
+            copied_methods!($t);
             fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
-            #[inline]
-            fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
             #[inline]
             fn with_bytes<X>(r: $t, _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
                 f(&(r ^ $flip).to_be_bytes())
             }
         }
-        impl Key for $t {}
-        impl IntoDatum for $t {
-            type Datum = $t;
-            #[inline]
-            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(self) }
-        }
-        impl IntoDatum for &$t {
-            type Datum = $t;
-            #[inline]
-            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(*self) }
-        }
+        copied_key!($t);
     )*};
 }
 int! {
@@ -66,36 +51,12 @@ impl Datum for bool {
     fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<bool, DecodeError> {
         Ok(reader.take(1, "bool")?[0] != 0)
     }
-    fn shorten<'s, 'l: 's>(r: bool) -> bool {
-        r
-    }
-    fn to_owned(r: bool) -> bool {
-        r
-    }
-    fn lend<X>(&self, f: impl FnOnce(bool) -> X) -> X {
-        f(*self)
-    }
+    copied_methods!(bool);
     fn show(r: bool, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
         write!(out, "{r}")
     }
-    fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
-        Some(r)
-    }
 }
-impl Key for bool {}
-impl IntoDatum for bool {
-    type Datum = bool;
-    fn with<X>(self, f: impl FnOnce(bool) -> X) -> X {
-        f(self)
-    }
-}
-
-impl IntoDatum for &bool {
-    type Datum = bool;
-    fn with<X>(self, f: impl FnOnce(bool) -> X) -> X {
-        f(*self)
-    }
-}
+copied_key!(bool);
 
 impl Datum for () {
     type Ref<'a> = ();

@@ -3,6 +3,7 @@
 //! A date is its year, month and day; a civil time of a date adds hour, minute, second and nanosecond; a timestamp is its
 //! seconds and nanoseconds since 1970. Time zones are no part of a key: what is `Zoned` is a timestamp and a zone.
 
+use super::copied::{copied_key, copied_methods};
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
 use jiff::Timestamp;
@@ -67,27 +68,11 @@ macro_rules! of_time {
                 let value = <$t as Parts>::of(numbers).map_err(|e| DecodeError::new($name, e.to_string()))?;
                 if canonical(&value) { Ok(value) } else { Err(DecodeError::new($name, "nanoseconds beyond a second".to_string())) }
             }
-            #[inline]
-            fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
-            fn to_owned(r: $t) -> $t { r }
-            #[inline]
-            fn lend<X>(&self, f: impl FnOnce($t) -> X) -> X { f(*self) }
+            copied_methods!($t);
             fn show(r: $t, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
             fn schema(out: &mut String) { out.push_str(concat!("jiff ", $name)) }
-            #[inline]
-            fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
         }
-        impl Key for $t {}
-        impl IntoDatum for $t {
-            type Datum = $t;
-            #[inline]
-            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(self) }
-        }
-        impl IntoDatum for &$t {
-            type Datum = $t;
-            #[inline]
-            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(*self) }
-        }
+        copied_key!($t);
     )*};
 }
 of_time! { Date, "date"; DateTime, "datetime"; Timestamp, "timestamp"; }
